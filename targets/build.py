@@ -32,7 +32,7 @@ from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import disk_needs, disk_space
 from targets.planner.planner import Planner
-from targets.planner.shared_steps import needed_outputs, travels
+from targets.planner.shared_steps import may_stay, needed_outputs, travels
 from targets.remote.shared_cache import SharedCache
 from targets.report.compose_report import compose
 from targets.report.dist import write_dist
@@ -49,6 +49,7 @@ from targets.runtimes.runtime import (
     RuntimeName,
     StartRuntime,
 )
+from targets.systems.left_outputs import LeftOutputs
 from targets.toolchain.toolchain import ToolchainRecord
 from targets.view import View
 
@@ -76,9 +77,11 @@ class Builder:
         view: View,
         only: RuntimeName | None = None,
         shared: SharedCache | None = None,
+        left: LeftOutputs | None = None,
     ) -> None:
         """``only`` is the runtime whose results are used from ``cache``; ``None`` means any.
-        ``shared`` gives what ``cache`` lacks, and gets what is made here."""
+        ``shared`` gives what ``cache`` lacks, and gets what is made here. ``left`` knows what
+        stayed on systems."""
         self._loaded = loaded
         self._cache = cache
         self._target = target
@@ -87,6 +90,7 @@ class Builder:
         self._view = view
         self._only = only
         self._shared = shared
+        self._left = left
 
     def plan(self) -> BuildPlan:
         """Return the plan of this build."""
@@ -95,7 +99,7 @@ class Builder:
     def _planner(self) -> Planner:
         return Planner(
             *(self._loaded, self._cache, self._target, self._training_place),
-            *(self._only, self._shared),
+            *(self._only, self._shared, self._left),
         )
 
     def build(self, dist: Path) -> BuildOutcome:
@@ -125,8 +129,9 @@ class Builder:
     def _build(self, dist: Path, plan: BuildPlan) -> BuildOutcome:
         self._view.planned(plan)
         for planned in plan.steps:
-            if planned.cached is not None and not planned.cached.elsewhere:
-                self._push(plan, planned)
+            cached = planned.cached
+            if cached is not None and cached.elsewhere != "shared":
+                self._push(plan, planned, cached.result if cached.elsewhere else None)
         if not self._target.device.here:
             why = self._target.device.absence
             self._view.say(f"{plan.target}: built, and not verified on its device: {why}")
@@ -161,7 +166,7 @@ class Builder:
         """Yield the disk space that the build needs, in the order in which it is used."""
         for place in self._needed(plan).values():
             yield from runtime.needs(place.toolchain)
-        yield from disk_needs(plan, self._cache.root, dist)
+        yield from disk_needs(plan, self._cache.root, dist, self._staying(plan))
 
     def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
         note = runtime.limits_note()
@@ -191,6 +196,7 @@ class Builder:
         place = self._needed(plan)[first.target]
         cpus = threads(resources, record.cores)
         origin = _origin(plan.build, record, cpus)
+        staying = self._staying(plan) & {planned.step.key for planned in segment}
         folder = self._cache.begin(work, (planned.step for planned in segment), origin)
         with self._cache.view(_read_from_before(segment)) as objects:
             request = RunRequest(
@@ -212,17 +218,33 @@ class Builder:
                 visible=place.device.environment,
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
+                may_stay=staying,
                 writes=disk_space(plan).most,
             )
             on_event = self._pushing(plan, segment, folder, origin)
             run_plan(runtime, place.toolchain, request, folder, on_event)
-        results = self._cache.finish(folder)
+        left = self._left.results(staying) if self._left is not None else {}
+        results = self._cache.finish(folder, left)
         for planned in segment:
-            self._push(plan, planned)
+            self._push(plan, planned, left.get(planned.step.key))
         return results
 
-    def _push(self, plan: BuildPlan, planned: PlannedStep) -> None:
-        if self._shared is not None:
+    def _staying(self, plan: BuildPlan) -> frozenset[str]:
+        """Return the keys of the missing steps whose outputs may stay on the system that makes
+        them."""
+        wanted = self._shared is not None and self._shared.checkpoints
+        if self._left is None or not self._left.leaves or wanted:
+            return frozenset()
+        return frozenset(one.step.key for one in plan.missing if may_stay(one, plan))
+
+    def _push(self, plan: BuildPlan, planned: PlannedStep, left: StepResult | None) -> None:
+        """Bring a finished step to the shared cache; of one that was ``left`` on a system, its
+        result."""
+        if self._shared is None:
+            return
+        if left is not None:
+            self._shared.push_result(planned.step, left)
+        else:
             going = travels(planned, plan, self._shared.checkpoints)
             self._shared.push_kept(planned.step, going)
 
@@ -319,7 +341,7 @@ class Builder:
 def _is_here(planned: PlannedStep) -> bool:
     """Return whether a cached result is where the plan has it."""
     cached = planned.cached
-    return cached is None or cached.elsewhere or cached.folder.exists()
+    return cached is None or bool(cached.elsewhere) or cached.folder.exists()
 
 
 def container_limits(resources: Resources) -> ProcessLimits:

@@ -15,6 +15,7 @@ In the cache folder::
     outlines/                           what hubs said of models that are not fetched yet
     incoming/<key>/                     what a shared cache has sent so far of a step
     shared/<remote>/                    what is known of a shared cache (see targets.remote)
+    jobs/, left/                        what is known of other machines (see targets.systems)
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -58,8 +61,8 @@ class CachedStep:
 
     folder: Path
     result: StepResult
-    elsewhere: bool = False
-    """Whether its output is in the shared cache, and not here."""
+    elsewhere: Literal["", "shared", "left"] = ""
+    """Where its output is, if not here: in the shared cache, or on the system that made it."""
 
     @property
     def output(self) -> Path:
@@ -243,13 +246,21 @@ class Cache:
         folder.mkdir()
         return folder
 
-    def finish(self, folder: Path) -> tuple[StepResult, ...]:
+    def finish(
+        self, folder: Path, left: Mapping[str, StepResult] = MappingProxyType({})
+    ) -> tuple[StepResult, ...]:
         """Keep what the process of ``folder`` left and return the results of its steps, in order.
+        ``left`` has those, by key, whose outputs are on another machine.
 
         Raises ``PassFailed`` where one is missing, or is not what a step leaves.
         """
         expected = _Expected.model_validate_json(folder.with_suffix(".json").read_bytes())
-        return tuple(self._keep(step, folder, expected.origin) for step in expected.steps)
+        return tuple(
+            left[step.key]
+            if step.key in left and not (folder / step.key).exists()
+            else self._keep(step, folder, expected.origin)
+            for step in expected.steps
+        )
 
     @contextmanager
     def view(self, keys: Iterable[str]) -> Iterator[Path]:

@@ -63,6 +63,24 @@ def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
     return result.model_copy(update={"files": files, "origin": dict(origin)})
 
 
+def take_in_left(
+    step: Step, written: bytes, files: tuple[FileDigest, ...], origin: Mapping[str, str]
+) -> StepResult:
+    """Return the result of ``step`` from what its process wrote, where the output stays elsewhere:
+    ``files`` are those that were found and hashed there.
+
+    Raises ``PassFailed`` where they are not those that the process listed.
+    """
+    try:
+        result = _read(step, decoded(written))
+    except _Refused as why:
+        raise _not_taken(step, str(why)) from None
+    except (UnreadableError, ValidationError) as error:
+        raise _not_taken(step, f"its result cannot be read: {error}") from None
+    _require_as_listed(step, files, result.files)
+    return result.model_copy(update={"files": files, "origin": dict(origin)})
+
+
 class _Refused(Exception):
     """What the process left is not what a step leaves."""
 
@@ -78,7 +96,10 @@ def _result(step: Step, folder: int) -> StepResult:
         if os.fstat(file).st_size > _LARGEST_RESULT:
             raise _Refused(f"its {RESULT_FILE} is larger than {_LARGEST_RESULT:,} bytes")
         with os.fdopen(file, "rb", closefd=False) as stream:
-            text = decoded(stream.read(_LARGEST_RESULT))
+            return _read(step, decoded(stream.read(_LARGEST_RESULT)))
+
+
+def _read(step: Step, text: str) -> StepResult:
     if sum(map(text.count, "[{,")) > _MOST_VALUES:
         raise _Refused(f"its {RESULT_FILE} has more than {_MOST_VALUES:,} values")
     result = StepResult.model_validate(parse_json(text, strict=True))

@@ -68,7 +68,8 @@ def rendered_rows(
         if before_it is None:
             return RenderedRows(unknown=f"the step {name} has to run first")
         if before_it.elsewhere:
-            return RenderedRows(unknown=f"{name} has to come from the shared cache first")
+            where = "in the shared cache" if before_it.elsewhere == "shared" else "on a system"
+            return RenderedRows(unknown=f"what {name} made is {where}, and not here")
     before = cache.find(step.key)
     if before is not None:
         return RenderedRows(trained_view(before.result.metrics))

@@ -213,6 +213,10 @@ class DockerSystem(Frozen):
     patience: float = Field(default=180, ge=5, le=86400)
     """For how many seconds a connection that drops is tried again, and for how many a job lives
     there after the last word from here."""
+    checkpoints: bool = False
+    """Also fetch the checkpoints that were merged, converted or fetched from a hub there. Without
+    them, a step of this machine or of another system that reads one makes or fetches it again;
+    trained weights, artifacts and results always come."""
 
 
 class AzureMLSystem(Frozen):

@@ -325,8 +325,9 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     """Return the system that ``--system``, else ``host`` of the config names; ``None`` for this
     machine. Raises ``ConfigError`` where the config holds what cannot run elsewhere."""
     config = loaded.config
-    name = choices.system or (config.host if is_system(config) else None)
-    if name is None or name == LOCAL or loaded.of_olive:
+    host = config.host if is_system(config) else None
+    name = host if loaded.of_olive else choices.system or host  # Olive's files have it by now
+    if name is None or name == LOCAL:
         return None
     table = config.systems.get(name)
     if table is None:
@@ -368,16 +369,39 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
     return _table(as_typed(config), "cache", SharedCacheTable)
 
 
-def _table(file: Path, name: str, model: type[Table]) -> Table | None:
+def systems_of(config: Path) -> tuple[dict[str, DockerSystem], str]:
+    """Return the systems of ``config``, with absolute paths, and the one that is its host; empty if
+    that is a target. Raises ``ConfigError`` if one is wrong."""
+    file = as_typed(config)
     document = next(iter(read_documents(file)))
+    tables = document.table.get("systems")
+    if not isinstance(tables, Mapping):
+        return {}, ""
+    found = {name: _table(file, "systems", DockerSystem, name) for name in tables}
+    systems = {name: _absolute(table, file) for name, table in found.items() if table is not None}
+    host = document.table.get("host")
+    return systems, host if isinstance(host, str) and host in systems else ""
+
+
+def _absolute(table: DockerSystem, file: Path) -> DockerSystem:
+    folder = table.certificates and str(resolved(file, table.certificates))
+    return table.model_copy(update={"certificates": folder})
+
+
+def _table(file: Path, name: str, model: type[Table], within: str = "") -> Table | None:
+    """Return the table ``name`` of ``file``, or the one ``within`` it."""
+    document = next(iter(read_documents(file)))
+    place = (name, within) if within else (name,)
     table = document.table.get(name)
+    if table is not None and within:
+        table = table[within]
     if table is None:
         return None
     try:
         return model.model_validate(table)
     except ValidationError as error:
         found = validation_problems(
-            error, model, file, document.source_map, lambda place: (name, *place)
+            error, model, file, document.source_map, lambda inside: (*place, *inside)
         )
         raise ConfigError(tuple(found)) from None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from targets.cache import Cache
 from targets.cli.options import Request
+from targets.systems.left_outputs import LeftOutputs
 
 if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
@@ -43,4 +44,11 @@ def elsewhere_of(
     origin = Origin(
         arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
     )
-    return elsewhere_by(origin, cache_root, detach=detach)
+    return elsewhere_by(origin, cache_root, detach=detach, registry=request.registry)
+
+
+def left_outputs(store: Cache, elsewhere: Elsewhere | None) -> LeftOutputs:
+    """Return what is known of outputs that stayed on systems, for steps that run ``elsewhere``."""
+    if elsewhere is None:
+        return LeftOutputs(store.root)
+    return LeftOutputs(store.root, elsewhere.system, leaves=not elsewhere.checkpoints)

@@ -14,7 +14,7 @@ from rich.console import Console
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache
 from targets.cli.options import Request
-from targets.cli.remotes import shared_cache
+from targets.cli.remotes import left_outputs, shared_cache
 from targets.errors import CheckFailed, Interrupted
 from targets.place import Place
 from targets.remote.shared_cache import SharedCache
@@ -37,14 +37,22 @@ class Built:
 
 
 def build_all(
-    request: Request, store: Cache, dist: Path, start: StartRuntime, view: View
+    request: Request,
+    store: Cache,
+    dist: Path,
+    start: StartRuntime,
+    view: View,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[Built]:
-    """Build the request for each of its targets, in turn."""
+    """Build the request for each of its targets, in turn: on this machine, or ``elsewhere``."""
+    left = left_outputs(store, elsewhere)
     with _finishing(shared_cache(request, store, view.say)) as shared:
         for place in request.places:
             started = time.monotonic()
             builder = Builder(
-                *(request.loaded, store, place, request.training_place, start, view), shared=shared
+                *(request.loaded, store, place, request.training_place, start, view),
+                shared=shared,
+                left=left,
             )
             outcome = builder.build(dist)
             yield Built(place, outcome, time.monotonic() - started)

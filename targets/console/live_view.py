@@ -101,7 +101,8 @@ class _Step:
         yield from RichText.assemble(begin, middle, gap, end).wrap(_NO_CONSOLE, width)
         while rest:
             more, rest = _as_many_as_fit(rest, width - len(_INDENT), at_least=1)
-            yield RichText(_INDENT + _GAP.join(more), "dim")
+            for line in RichText(_GAP.join(more), "dim").wrap(_NO_CONSOLE, width - len(_INDENT)):
+                yield RichText.assemble(_INDENT, line)
 
     def _said(self) -> Iterator[str]:
         """Yield what is said of its state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -44,7 +44,9 @@ def print_summary(
         console.print(f"no check applies to {kind}: nothing is verified")
     answered = answer_questions(judged)
     every = (one for answer in answered for one in answer.judged)
-    _print_verdicts(console, every if everything else _first(judged))
+    for one in _not_passed(judged):
+        _print_not_passed(console, one)
+    _print_verdicts(console, every if everything else _limits_of_config(judged))
     _print_questions(console, answered)
     print_tuning(console, report)
     for line in (*(_trainings(report) if everything else ()), *_made(report)):
@@ -67,16 +69,35 @@ def _of_the_headline(report: Report) -> Iterator[str]:
         yield f"what was built is {ARTIFACT_WORDS[report.artifact]}"
 
 
-def _first(judged: Iterable[Judged]) -> list[Judged]:
-    """Return what stands before all else: what failed, what is unverified, the config's limits."""
-    by_place: dict[int, list[Judged]] = {0: [], 1: [], 2: []}
-    for one in judged:
-        place = {"failed": 0, "unverified": 1}.get(one.verdict.status)
-        if place is None and one.set_by_config:
-            place = 2
-        if place is not None:
-            by_place[place].append(one)
-    return [one for found in by_place.values() for one in found]
+def _not_passed(judged: Sequence[Judged]) -> list[Judged]:
+    """Return what failed, then what is unverified."""
+    return [
+        one for status in ("failed", "unverified") for one in judged if one.verdict.status == status
+    ]
+
+
+def _limits_of_config(judged: Iterable[Judged]) -> list[Judged]:
+    """Return what passed and has its limit from the config."""
+    return [one for one in judged if one.set_by_config and one.verdict.status == "passed"]
+
+
+def _print_not_passed(console: Console, one: Judged) -> None:
+    """Show a verdict on all of the width, with what can be done where it failed."""
+    verdict = one.verdict
+    figures = f"  {verdict_value(verdict)}, limit {verdict_limit(verdict)}"
+    console.print()
+    console.print(
+        f"{_mark(verdict.status)} [bold]{escape(verdict.name)}[/]"
+        + (figures if verdict.value is not None else "  unverified"),
+        highlight=False,
+    )
+    advice = f"→ {one.words.do}" if one.words and verdict.status == "failed" else ""
+    for line in filter(None, (verdict_words(verdict), advice)):
+        console.print(Padding(escape(line), (0, 0, 0, _INDENT)), highlight=False)
+
+
+def _mark(status: str) -> str:
+    return f"[{_STYLES[status]}]{_MARKS[status]}[/]"
 
 
 def _print_verdicts(console: Console, judged: Iterable[Judged]) -> None:
@@ -94,17 +115,12 @@ def _print_verdicts(console: Console, judged: Iterable[Judged]) -> None:
 
 def _row(one: Judged) -> Iterator[str]:
     verdict = one.verdict
-    style = _STYLES[verdict.status]
-    yield f"[{style}]{_MARKS[verdict.status]}[/]"
+    yield _mark(verdict.status)
     yield escape(verdict.name)
     yield verdict_value(verdict)
     yield verdict_limit(verdict)
-    if verdict.status == "passed":
-        # The figures are enough; the report has the details.
-        yield escape(verdict.limit_source or ("set by the config" if one.set_by_config else ""))
-        return
-    advice = f"\n→ {one.words.do}" if one.words and verdict.status == "failed" else ""
-    yield escape(f"{verdict_words(verdict)}{advice}")
+    # The figures are enough; the report has the details.
+    yield escape(verdict.limit_source or ("set by the config" if one.set_by_config else ""))
 
 
 def _print_questions(console: Console, answered: Iterable[Answered]) -> None:

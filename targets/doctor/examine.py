@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from targets.doctor import engine, host, network, shared_cache, toolchains
+from targets.doctor import engine, host, network, shared_cache, systems, toolchains
 from targets.doctor.finding import RUNTIMES, Finding, Machine
 from targets.errors import QuernError
 
@@ -22,6 +22,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     host.gpu,
     network.hub,
     shared_cache.shared_cache,
+    systems.systems,
 )
 
 

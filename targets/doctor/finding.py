@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pipeline.contract.schema import SharedCacheTable
+from pipeline.contract.schema import DockerSystem, SharedCacheTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
 from targets.runtimes.runtime import RuntimeName
-from targets.systems.select import Chooser
+from targets.systems.find import elsewhere_of
+from targets.systems.job_notes import Origin
+from targets.systems.select import Chooser, Decision
 from targets.target import Target
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.settings import RegistrySettings
@@ -46,11 +48,26 @@ class Machine:
     """The shared cache of the config, if it has one."""
     registry: RegistrySettings | None = None
     """The registry for images, if there is one."""
+    systems: Mapping[str, DockerSystem] = field(default_factory=dict)
+    """The systems of the config, with absolute paths."""
+    host: str = ""
+    """The one of them on which its builds run; empty for this machine."""
 
     @cached_property
     def chooser(self) -> Chooser:
-        """Return the object that decides where builds run."""
+        """Return the object that decides where builds on this machine run."""
         return Chooser("auto", self.cache, registry=self.registry)
+
+    def decide(self, toolchain: Toolchain) -> Decision:
+        """Return where builds of the config run."""
+        if not self.host:
+            return self.chooser.decide([toolchain])
+        origin = Origin(arguments=(), folder="", system=self.host, table=self.systems[self.host])
+        elsewhere = elsewhere_of(origin, self.cache, registry=self.registry)
+        try:
+            return Chooser("auto", self.cache, elsewhere).decide([toolchain])
+        finally:
+            elsewhere.system.close()
 
     def has_image(self, toolchain: Toolchain) -> bool:
         """Return whether there is a usable engine that has the image."""

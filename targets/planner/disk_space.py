@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,11 @@ class Space:
     """Steps whose space is unknown; they are not counted."""
 
 
-def disk_space(plan: BuildPlan) -> Space:
-    """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints."""
+def disk_space(plan: BuildPlan, staying: Set[str] = frozenset()) -> Space:
+    """Return the space that the missing steps of ``plan`` need. Reads headers of checkpoints.
+
+    The outputs of the steps with the keys ``staying`` take none.
+    """
     sources = {mount.root: mount.source for mount in plan.mounts}
     known: dict[str, SpaceEstimate] = {}
     missing = {planned.step.name for planned in plan.missing}
@@ -60,15 +64,20 @@ def disk_space(plan: BuildPlan) -> Space:
             unknown.append(planned.step.name)
             continue
         known[planned.step.name] = written
+        if planned.step.key in staying:
+            continue
         most = max(most, kept + written.kept + written.temporary)
         kept += written.kept
     artifact = known.get(plan.artifact)
     return Space(kept, most, artifact.kept if artifact else 0, tuple(unknown))
 
 
-def disk_needs(plan: BuildPlan, cache: Path, dist: Path) -> tuple[Need, ...]:
-    """Return the space for the results and for the copy of the artifact that is handed out."""
-    space = disk_space(plan)
+def disk_needs(
+    plan: BuildPlan, cache: Path, dist: Path, staying: Set[str] = frozenset()
+) -> tuple[Need, ...]:
+    """Return the space for the results, but those of ``staying``, and for the copy of the artifact
+    that is handed out."""
+    space = disk_space(plan, staying)
     return (
         Need(cache, space.most, "results", CACHE_REMEDY),
         Need(dist, space.artifact, "the artifact", "--dist names another folder for artifacts"),

@@ -30,9 +30,10 @@ from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.known_code import KnownCode
 from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
-from targets.planner.shared_steps import with_shared
+from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
+from targets.systems.left_outputs import LeftOutputs
 
 if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
@@ -54,9 +55,10 @@ class Planner:
         training_place: Place,
         only: RuntimeName | None = None,
         shared: SharedCache | None = None,
+        left: LeftOutputs | None = None,
     ) -> None:
         """``only`` is the runtime whose cached results are used; ``None`` means any. ``shared`` is
-        asked for what the cache lacks."""
+        asked for what the cache lacks, and ``left`` for what stayed on a system."""
         self._loaded = loaded
         self._cache = cache
         self._toolchains = {"target": target.toolchain, "host": training_place.toolchain}
@@ -64,6 +66,7 @@ class Planner:
         self._training_device = training_place.device
         self._only = only
         self._shared = shared
+        self._left = left
         name = target.toolchain.target
         self._chain = loaded.chains[name]
         self._known_code = KnownCode(cache.root)
@@ -102,8 +105,8 @@ class Planner:
             base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
         )
         self._known_code.save()
-        if self._shared is not None:
-            self._steps = with_shared(self._steps, artifact, self._cache, self._shared)
+        elsewhere = (self._cache, self._shared, self._left)
+        self._steps = with_elsewhere(self._steps, artifact, *elsewhere)
         return BuildPlan(
             build=self._loaded.config.name,
             target=self._toolchains["target"].target,

@@ -1,15 +1,18 @@
-"""What a plan takes from a shared cache, and which outputs go to it."""
+"""Outputs that are not on this machine: what a plan takes from a shared cache and what it leaves
+on a system, and which go there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract.plan import Step, object_path
+from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
 from targets.cache import Cache, CachedStep
 from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.systems.left_outputs import LeftOutputs
 
 if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
@@ -18,31 +21,54 @@ SHARED = "cached (shared)"
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 
 
-def with_shared(
-    steps: Sequence[PlannedStep], artifact: str, cache: Cache, shared: SharedCache
+def with_elsewhere(
+    steps: Sequence[PlannedStep],
+    artifact: str,
+    cache: Cache,
+    shared: SharedCache | None,
+    left: LeftOutputs | None,
 ) -> list[PlannedStep]:
-    """Return ``steps`` with those results of ``shared`` that make it unnecessary to run them.
+    """Return ``steps`` with those results of ``shared`` and of ``left`` that make it unnecessary to
+    run them.
 
-    A step whose output does not travel is run nevertheless where another one reads it.
+    A step whose output does not come here is run nevertheless where another one reads it, unless
+    that one runs where the output is.
     """
     fresh = _made_anew(steps)
     open_keys = [one.step.key for one in steps if one.cached is None and one.step.key not in fresh]
-    records = shared.find(open_keys)
-    needed = _needed_at_the_end([planned.step for planned in steps], artifact)
+    records = shared.find(open_keys) if shared is not None else {}
+    brought = shared.brought if shared is not None else set()
+    here = _needed_at_the_end([planned.step for planned in steps], artifact)
+    there: set[str] = set()  # what steps read that are to run
     found: list[PlannedStep] = []
     for planned in reversed(steps):  # those that read come before those that they read
         key = planned.step.key
         record = records.get(key)
+        stayed = left.find(key) if left is not None and key in open_keys else None
+        usable = left is not None and (key not in there or left.is_there(key))
         if planned.cached is not None:
-            reason = SHARED if key in shared.brought else planned.reason
+            reason = SHARED if key in brought else planned.reason
             found.append(replace(planned, reason=reason))
-        elif record is not None and (record.output or key not in needed):
-            there = CachedStep(cache.objects / object_path(key), record.result, elsewhere=True)
-            found.append(replace(planned, cached=there, reason=SHARED))
+        elif stayed is not None and key not in here and usable:
+            reason = f"cached (on {stayed.name})"
+            found.append(_elsewhere(planned, cache, stayed.result, "left", reason))
+        elif record is not None and (record.output or key not in here | there):
+            found.append(_elsewhere(planned, cache, record.result, "shared", SHARED))
         else:
-            needed |= set(planned.step.read_keys())
+            there |= set(planned.step.read_keys())
             found.append(planned)
     return found[::-1]
+
+
+def _elsewhere(
+    planned: PlannedStep,
+    cache: Cache,
+    result: StepResult,
+    where: Literal["shared", "left"],
+    reason: str,
+) -> PlannedStep:
+    folder = cache.objects / object_path(planned.step.key)
+    return replace(planned, cached=CachedStep(folder, result, where), reason=reason)
 
 
 def needed_outputs(plan: BuildPlan) -> tuple[PlannedStep, ...]:
@@ -52,7 +78,9 @@ def needed_outputs(plan: BuildPlan) -> tuple[PlannedStep, ...]:
     return tuple(
         planned
         for planned in plan.steps
-        if planned.cached is not None and planned.cached.elsewhere and planned.step.key in needed
+        if planned.cached is not None
+        and planned.cached.elsewhere == "shared"
+        and planned.step.key in needed
     )
 
 
@@ -65,12 +93,20 @@ def travels(planned: PlannedStep, plan: BuildPlan, checkpoints: bool) -> bool:
     """
     if checkpoints or planned.step.name == plan.artifact:
         return True
-    if planned.step.hub:
-        return False
+    return not planned.step.hub and not _is_untrained_checkpoint(planned)
+
+
+def may_stay(planned: PlannedStep, plan: BuildPlan) -> bool:
+    """Return whether the output of a step may stay on the system that makes it: a checkpoint that
+    is merged or converted there, or that comes from a hub."""
+    return planned.step.name != plan.artifact and _is_untrained_checkpoint(planned)
+
+
+def _is_untrained_checkpoint(planned: PlannedStep) -> bool:
     call = planned.call
     if call is None or planned.step.code is not None:
-        return True
-    return call.implementation.produces != "checkpoint" or call.implementation.trains
+        return False  # code of the user's may train
+    return call.implementation.produces == "checkpoint" and not call.implementation.trains
 
 
 def _needed_at_the_end(steps: Iterable[Step], artifact: str) -> set[str]:

@@ -227,6 +227,12 @@ class SharedCache:
         if self.pushes and not self._is_noted(step.key):
             self._pusher.add(partial(self._guarded, self._push_kept, step, travels))
 
+    def push_result(self, step: Step, result: StepResult) -> None:
+        """Bring the ``result`` of ``step`` to it like that, whose output is on another machine."""
+        if self.pushes and not self._is_noted(step.key):
+            job = partial(self._push, result=result, output=Path())
+            self._pusher.add(partial(self._guarded, job, step, travels=False))
+
     def push_written(self, step: Step, folder: Path, origin: dict[str, str], travels: bool) -> None:
         """Bring ``step`` to it, in the background, from the ``folder`` that its process has just
         left: what runs after it in that process may take hours."""
@@ -262,14 +268,14 @@ class SharedCache:
     def _push_kept(self, step: Step, travels: bool) -> None:
         kept = self._cache.find(step.key)
         if kept is not None:
-            self._push(step, kept.result, kept.output, travels)
+            self._push(step, travels, kept.result, kept.output)
 
     def _push_written(
         self, step: Step, travels: bool, folder: Path, origin: dict[str, str]
     ) -> None:
-        self._push(step, take_in(step, folder, origin), folder / OUTPUT_DIR, travels)
+        self._push(step, travels, take_in(step, folder, origin), folder / OUTPUT_DIR)
 
-    def _push(self, step: Step, result: StepResult, output: Path, travels: bool) -> None:
+    def _push(self, step: Step, travels: bool, result: StepResult, output: Path) -> None:
         if result.provisional or any(verdict.status == "failed" for verdict in result.verdicts):
             return
         path = result_path(step.key)

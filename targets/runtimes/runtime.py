@@ -64,6 +64,8 @@ class RunRequest:
     resources: ProcessLimits = ProcessLimits()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
+    may_stay: frozenset[str] = frozenset()
+    """Keys of the steps whose outputs need not come to this machine, if another one makes them."""
     writes: int = 0
     """Bytes that it will write, as far as that is known."""
 

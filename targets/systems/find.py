@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.contract.schema import DockerSystem
+from targets.toolchain.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from targets.systems.engine.engine_system import EngineSystem
@@ -27,9 +28,13 @@ class Elsewhere:
     detach: bool = False
     chosen: bool = True
     """Whether the user has; else the environment names it."""
+    checkpoints: bool = False
+    """Whether checkpoints come here that were not trained there."""
 
 
-def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
+def system_of(
+    name: str, table: DockerSystem, cache: Path, registry: RegistrySettings | None = None
+) -> EngineSystem:
     """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
     from targets.systems.engine.address import EngineAddress, docker_certificates
     from targets.systems.engine.engine_system import EngineSystem
@@ -37,18 +42,28 @@ def system_of(name: str, table: DockerSystem, cache: Path) -> EngineSystem:
     certificates = None
     if table.engine.startswith("tcp://"):
         certificates = Path(table.certificates) if table.certificates else docker_certificates()
-    return EngineSystem(name, EngineAddress(table.engine, certificates), cache, table.patience)
+    address = EngineAddress(table.engine, certificates)
+    return EngineSystem(name, address, cache, table.patience, registry=registry)
 
 
-def elsewhere_of(origin: Origin, cache: Path, *, detach: bool = False) -> Elsewhere:
+def elsewhere_of(
+    origin: Origin,
+    cache: Path,
+    *,
+    detach: bool = False,
+    registry: RegistrySettings | None = None,
+) -> Elsewhere:
     """Return the system of the command ``origin``."""
     from targets.systems.job_notes import JobNotes
 
-    system = system_of(origin.system, origin.table, cache)
-    return Elsewhere(system, JobNotes(cache, origin), detach)
+    system = system_of(origin.system, origin.table, cache, registry)
+    notes = JobNotes(cache, origin)
+    return Elsewhere(system, notes, detach, checkpoints=origin.table.checkpoints)
 
 
-def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Elsewhere | None:
+def engine_of_environment(
+    cache: Path, sees_folders: Callable[[], bool], registry: RegistrySettings | None = None
+) -> Elsewhere | None:
     """Return the engine that ``DOCKER_HOST`` or the active context names, if it is elsewhere.
 
     One that SSH leads to is; of any other, ``sees_folders`` says whether it is here.
@@ -61,4 +76,5 @@ def engine_of_environment(cache: Path, sees_folders: Callable[[], bool]) -> Else
     if address is None or (address.ssh is None and sees_folders()):
         return None
     name = urlsplit(address.url).hostname or "the engine"
-    return Elsewhere(EngineSystem(name, address, cache), JobNotes(cache), chosen=False)
+    system = EngineSystem(name, address, cache, registry=registry)
+    return Elsewhere(system, JobNotes(cache), chosen=False)

@@ -163,7 +163,7 @@ class Chooser:
         """Return where steps run if not on this machine: what was chosen, or the engine that the
         environment names, if it does not see this machine's folders."""
         if self._elsewhere is None and self._requested != "venv":
-            self._elsewhere = engine_of_environment(self._cache, self._sees_folders)
+            self._elsewhere = engine_of_environment(self._cache, self._sees_folders, self._registry)
         return self._elsewhere
 
     def _sees_folders(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pipeline.contract.file_digest import FileDigest
 from targets.systems.task import Material, Task
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -34,6 +35,18 @@ class JobState:
     out_of_memory: bool = False
     error: str = ""
     """What the system says went wrong with it."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished step that a system keeps: its files as the system has read and hashed them."""
+
+    tree: str
+    """Digest of the tree of its result and its output."""
+    result: bytes
+    """What its process wrote as :data:`~pipeline.contract.result.RESULT_FILE`."""
+    files: tuple[FileDigest, ...]
+    """Those of its output."""
 
 
 class JobGone(Exception):
@@ -71,6 +84,13 @@ class Job(Protocol):
         Nothing that comes is believed: it is for :mod:`targets.intake`. Raises ``PassFailed``.
         """
 
+    def leave(self, key: str) -> Kept | None:
+        """Have the system keep the finished step ``key`` for the jobs to come; return what it
+        keeps. ``None`` if there is no such step, or no room.
+
+        Raises ``PassFailed`` for what no step leaves.
+        """
+
     def cancel(self) -> None:
         """End it, remove all that it left, and return when that is so."""
 
@@ -95,6 +115,9 @@ class System(Protocol):
 
     def limits_note(self) -> str:
         """Return what it cannot enforce; empty if it enforces all."""
+
+    def has(self, tree: str) -> bool:
+        """Return whether it still has the files of that digest. Raises ``EnvironmentUnable``."""
 
     def submit(
         self, job_id: str, toolchain: Toolchain, task: Task, material: Material, say: Say

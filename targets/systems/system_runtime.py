@@ -14,6 +14,7 @@ from pipeline.contract.plan import Plan, Step, object_path
 from targets.digests import Digests
 from targets.disk import Need
 from targets.errors import EnvironmentUnable, Interrupted
+from targets.intake import take_in_left
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
 from targets.runtimes.interrupts import deferring_signals, interruptible
@@ -23,6 +24,7 @@ from targets.runtimes.step_timer import StepTimer
 from targets.runtimes.workspace import PIPELINE_DIR
 from targets.systems.detached import Detached
 from targets.systems.job_notes import JobNotes
+from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system import Job, JobGone, JobState, System
 from targets.systems.task import Input, Limits, Material, Task
 from targets.systems.tree import tree_of
@@ -52,6 +54,8 @@ class SystemRuntime:
         self._detach = detach
         self._pipeline = pipeline_dir
         self._digests = Digests(notes.cache / "digests.sqlite")
+        self._left = LeftOutputs(notes.cache, system)
+        self._brought: set[str] = set()
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the toolchain ready there."""
@@ -88,6 +92,11 @@ class SystemRuntime:
             (root, path): tree_of(source, self._digests)
             for root, path, source in self._sources(request)
         }
+        left = [
+            Input(root=_OBJECTS, path=path, digest=digest)
+            for path, digest in self._left_there(request.plan)
+            if (_OBJECTS, path) not in trees
+        ]
         code = tree_of(self._pipeline, self._digests)
         resources = request.resources
         task = Task(
@@ -98,9 +107,12 @@ class SystemRuntime:
                 **request.visible,
             },
             code=code.digest,
-            inputs=tuple(
-                Input(root=root, path=path, digest=tree.digest)
-                for (root, path), tree in sorted(trees.items())
+            inputs=(
+                *(
+                    Input(root=root, path=path, digest=tree.digest)
+                    for (root, path), tree in sorted(trees.items())
+                ),
+                *left,
             ),
             network=request.network,
             device={name: _plain(value) for name, value in request.device.items()},
@@ -114,6 +126,15 @@ class SystemRuntime:
         )
         by_digest = {tree.digest: tree for tree in (code, *trees.values())}
         return task, Material(by_digest, dict(request.environment))
+
+    def _left_there(self, plan: Plan) -> Iterator[tuple[str, str]]:
+        """Yield the place, below the root of results, and the tree of each step that ``plan`` reads
+        and that earlier jobs left there."""
+        own = {step.key for step in plan.steps}
+        read = {key for step in plan.steps for key in step.read_keys()}
+        for key in sorted(read - own):
+            if (left := self._left.at_hand(key)) is not None:
+                yield object_path(key), left.tree
 
     def _sources(self, request: RunRequest) -> Iterator[tuple[str, str, Path]]:
         """Yield what the steps read: root, path below it, and where it is here.
@@ -138,7 +159,7 @@ class SystemRuntime:
         def fetched_first(event: Event) -> None:
             if isinstance(event, StepFinished) and (step := steps.get(event.step)):
                 timer.restart()  # what comes now is not its own time
-                job.collect(step.key, work / step.key)
+                self._bring(job, step, request, work)
             on_event(event)
 
         with opened_log(request.log) as log:
@@ -150,7 +171,8 @@ class SystemRuntime:
                         reader.feed(piece.data)
                     reader.close()
                     state = job.state()
-                    _collect_all(job, task.plan.steps, work)
+                    for step in task.plan.steps:
+                        self._bring(job, step, request, work)
                     for data in job.read_log():
                         log.write(data)
             except JobGone:
@@ -174,6 +196,18 @@ class SystemRuntime:
             memory_bytes=request.resources.memory_bytes,
             time_limit=timer.exceeded,
         ).check()
+
+    def _bring(self, job: Job, step: Step, request: RunRequest, work: Path) -> None:
+        """Fetch the finished ``step``, or have it stay there: once, and if there is one."""
+        if step.key in self._brought or (work / step.key).exists():
+            return
+        kept = job.leave(step.key) if step.key in request.may_stay else None
+        if kept is not None:
+            result = take_in_left(step, kept.result, kept.files, request.plan.origin)
+            self._left.note(result, kept.tree)
+        elif not job.collect(step.key, work / step.key):
+            return
+        self._brought.add(step.key)
 
     @contextmanager
     def _cancelled_if_broken_off(self, job_id: str) -> Iterator[None]:
@@ -219,8 +253,3 @@ def _finished_before(work: Path, plan: Plan) -> Iterator[tuple[str, str, Path]]:
     for key in sorted(read - own):
         if (work / key).is_dir():
             yield _OBJECTS, object_path(key), work / key
-
-
-def _collect_all(job: Job, steps: tuple[Step, ...], work: Path) -> None:
-    for step in steps:
-        job.collect(step.key, work / step.key)

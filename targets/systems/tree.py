@@ -37,8 +37,7 @@ class Tree:
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 over the names and digests of its files."""
-        listed = [[file.path, file.sha256] for file in self.files]
-        return sha256_of_bytes(json.dumps(listed).encode())
+        return digest_of((file.path, file.sha256) for file in self.files)
 
     @property
     def size(self) -> int:
@@ -56,6 +55,11 @@ class Tree:
             yield folder_entry(f"{folder}/{parent}")
         for file in self.files:
             yield from _file_entry(f"{folder}/{file.path}", file)
+
+
+def digest_of(files: Iterable[tuple[str, str]]) -> str:
+    """Return the digest of the tree with ``files``: the path and the SHA-256 of each."""
+    return sha256_of_bytes(json.dumps([list(file) for file in files]).encode())
 
 
 def tree_of(source: Path, digests: Digests) -> Tree:

@@ -5,7 +5,8 @@
     requirements.lock          packages that ``python -m targets`` imports
     requirements-bench.lock    these, and those of the ``bench`` command
     requirements-release.lock  those of the first, and of the ``release`` and ``verify`` commands
-    requirements-dev.lock      all of these, and those of tests, lint and types
+    requirements-mlflow.lock   those of the first, and of the ``export-mlflow`` command
+    requirements-dev.lock      all but the last, and those of tests, lint and types
     requirements-nox.lock      only nox, for the ``./nox`` launcher
 """
 
@@ -55,6 +56,11 @@ HOST_LOCKS = (
         "requirements-release.lock",
         ("pyproject.toml", *_RELEASE),
         ("requirements.lock", "requirements-bench.lock"),
+    ),
+    HostLock(
+        "requirements-mlflow.lock",
+        ("pyproject.toml", "--extra", "mlflow"),
+        ("requirements.lock",),
     ),
     HostLock(
         "requirements-dev.lock",

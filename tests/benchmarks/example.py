@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from html import escape
@@ -47,17 +48,22 @@ def main() -> None:
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     targets = arguments.targets.split(",")
-    options = f"--targets {arguments.targets}" + (" --cached" if arguments.cached else "")
+    chosen = {"--cached": arguments.cached, "--picture": arguments.picture}
+    options = " ".join([f"--targets {arguments.targets}", *(one for one in chosen if chosen[one])])
     origin = pages.origin(f"./nox -s bench-example -- {options}")
+    cached = arguments.cached or arguments.picture
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache.absolute()
-        with (
-            nullcontext(cache) if arguments.cached else fresh(cache, Path(scratch), targets) as use
-        ):
+        with nullcontext(cache) if cached else fresh(cache, Path(scratch), targets) as use:
+            began = time.monotonic()
             reports = built(targets, use, Path(scratch) / "dist")
-        section = Section("example", "The shipped example", rows(reports.values()), _HOW)
-        pages.measure(section, arguments.out, origin)
-    draw(reports[targets[0]], arguments.out.with_name(pages.PICTURE.name), origin)
+            took = time.monotonic() - began
+        if not arguments.picture:
+            section = Section("example", "The shipped example", rows(reports.values()), _HOW)
+            pages.measure(section, arguments.out, origin)
+    first = reports[targets[0]]
+    seconds = took if arguments.picture else sum(step.seconds for step in first.passes)
+    draw(first, arguments.out.with_name(pages.PICTURE.name), origin, seconds)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
         "--targets", default="cpu", help=f"with commas between: {','.join(target_names())}"
     )
     parser.add_argument("--cached", action="store_true", help="take cached results: a quick look")
+    parser.add_argument(
+        "--picture",
+        action="store_true",
+        help="only draw, of cached results: its form changed",
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="as of the other commands")
     pages.add_out(parser, pages.MEASURED)
     return parser
@@ -126,11 +137,11 @@ def rows(reports: Iterable[Report], elsewhere: Collection[str] = _ELSEWHERE) -> 
         shared |= {step.key for step in report.passes}
 
 
-def draw(report: Report, path: Path, origin: str) -> None:
-    """Write the picture of a build's summary; ``origin`` is its description."""
+def draw(report: Report, path: Path, origin: str, seconds: float) -> None:
+    """Write the picture of a build's summary; it took ``seconds``, and ``origin`` describes it."""
     console = Console(record=True, width=_COLUMNS, file=io.StringIO(), force_terminal=True)
     folder = Path("dist") / report.build / report.target
-    print_summary(console, report, folder, sum(step.seconds for step in report.passes))
+    print_summary(console, report, folder, seconds)
     picture = console.export_svg(title=f"./nox -s build-{report.target}", unique_id="summary")
     # A comment may not hold the two hyphens of a command.
     described = f"<desc>{escape(origin)}</desc>\n    <!-- Generated"

@@ -76,7 +76,7 @@ def main() -> None:
         sys.exit(ENVIRONMENT_UNABLE)
     pages.require_clean(arguments.out)
     options = "" if arguments.jobs == len(JOBS) else f" -- --jobs {arguments.jobs}"
-    origin = pages.origin(f"./nox -s bench-job{options}")
+    origin = pages.origin(f"./nox -s bench-job{options}", pages.beside())
     with (
         tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch,
         registry(Path(scratch) / "registry") as served,

@@ -6,6 +6,7 @@ the machine and the commit, and the next run of that command replaces it.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -111,6 +112,12 @@ def origin(command: str, more: str = "") -> str:
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     beside = f", with {more}" if more else ""
     return f"Measured by `{command}` on {today}, on {machine()}, at commit {commit()}{beside}."
+
+
+def beside() -> str:
+    """Return what else the machine does now, in words; empty if it has time for more."""
+    load = os.getloadavg()[0]
+    return f"other work beside it (load {load:.0f})" if load > (os.cpu_count() or 1) else ""
 
 
 def measure(section: Section, out: Path, origin: str) -> list[object]:

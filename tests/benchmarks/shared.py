@@ -74,9 +74,7 @@ def main() -> None:
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     command = f"./nox -s bench-shared -- --megabytes {arguments.megabytes}"
-    load = os.getloadavg()[0]
-    busy = load > (os.cpu_count() or 1)
-    origin = pages.origin(command, f"other work beside it (load {load:.0f})" if busy else "")
+    origin = pages.origin(command, pages.beside())
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         server = stack.enter_context(moto(folder / "packages", folder / "moto"))

@@ -52,13 +52,13 @@ def main() -> None:
     pages.add_out(parser, pages.MEASURED)
     arguments = parser.parse_args()
     pages.require_clean(arguments.out)
-    origin = pages.origin("./nox -s bench-systems")
+    origin = pages.origin("./nox -s bench-systems", pages.beside())
     with tempfile.TemporaryDirectory(prefix="quern-systems-") as name:
         rows, made = measure(Path(name))
         here = made_here(Path(name) / "here")
     same = sum(here.get(key) == files for one in made for key, files in one.items())
     how = _HOW.format(same=same, all=sum(map(len, made)))
-    section = Section("systems", "Building on another machine", iter(rows), how, _COLUMNS)
+    section = Section("systems", "Building on another machine", rows, how, _COLUMNS)
     pages.measure(section, arguments.out, origin)
 
 
@@ -66,7 +66,7 @@ def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
     """Return one table row per build, and the results of each way by key."""
     (folder / "engine").mkdir()
     engine = EngineElsewhere(folder / "engine")
-    ssh = SshServer(folder / "ssh")
+    ssh = SshServer(folder / "sshd")
     engine.start()
     ssh.start()
     rows: list[str] = []
@@ -75,10 +75,9 @@ def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
         for way in ways(engine, ssh):
             cache = folder / way.name / "cache"
             config = configured(folder / way.name, way, engine)
-            rows += [
-                row(f"{way.name}: {what}", *timed(way, config, cache))
-                for what in ("a build from nothing", "the same build once more")
-            ]
+            for what in ("a build from nothing", "the same build once more"):
+                rows.append(row(f"{way.name}: {what}", *timed(way, config, cache)))
+                pages.say(rows[-1])
             made.append(results(cache))
     finally:
         ssh.stop()
@@ -139,10 +138,12 @@ def build(config: Path, cache: Path, environment: Mapping[str, str]) -> None:
 
 
 def results(cache: Path) -> dict[str, object]:
-    """Return the files of every pass in a cache, with their digests, by key."""
+    """Return the files of every pass that a build with a cache has made, with their digests, by
+    key: of those too that stayed where they were made."""
     found = {}
-    for file in (cache / "objects").glob("*/*/result.json"):
-        result = json.loads(file.read_text("utf-8"))
+    kept = [json.loads(file.read_text("utf-8")) for file in cache.glob("objects/*/*/result.json")]
+    stayed = [json.loads(file.read_text("utf-8"))["result"] for file in cache.glob("left/*.json")]
+    for result in (*kept, *stayed):
         if not result["verdicts"] and not result["evidence"]:
             found[result["key"]] = result["files"]
     return found

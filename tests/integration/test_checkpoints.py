@@ -100,6 +100,26 @@ def test_a_training_whose_loss_is_no_number_ends_at_once(
     assert len([event for event in events if isinstance(event, StepProgress)]) < 9
 
 
+def test_steps_between_two_points_of_the_curve_are_told_with_loss_and_speed(
+    toolchain_python: Path, odd: Path, tmp_path: Path
+) -> None:
+    base, work = {"model": material_input("checkpoint")}, tmp_path / "work"
+    params = {**LORA, "gradient_accumulation": 2}
+    plan = [
+        step("rare", "pass", base, {**params, "logging_steps": 2}, TONES, type="lora"),
+        step("each", "pass", base, {**params, "logging_steps": 1}, TONES, type="lora"),
+    ]
+    code, events, _ = plans.run(toolchain_python, work, odd, plan)
+    assert code == 0
+    told = [one for one in events if isinstance(one, StepProgress) and one.step == "rare"]
+    assert (told[0].done, told[-1].done, told[-1].total) == (1, 3, 3)
+    assert all({"loss", "tokens_per_second"} <= set(one.metrics) for one in told)
+    curve: Any = plans.result(work, "each").metrics["train_loss_curve"]
+    losses = dict(curve)
+    assert told[0].metrics["loss"] == pytest.approx(losses[1], abs=1e-5)
+    assert told[-1].metrics["loss"] == pytest.approx(losses[3], abs=1e-5)
+
+
 @pytest.mark.parametrize("model", ["theta", "partial"])
 def test_rotary_settings_reach_an_older_builder(
     directml_python: Path, odd: Path, tmp_path: Path, model: str

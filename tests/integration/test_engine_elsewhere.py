@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.contract.plan import Plan, Step
+from targets.cache import Cache
 from targets.cli.options import PROJECT
+from targets.config.load import load_config
+from targets.devices.device import Device
+from targets.errors import EnvironmentUnable
+from targets.place import Place
+from targets.planner.planner import Planner
+from targets.runtimes.runtime import Mount, RunRequest
+from targets.systems.find import system_of
+from targets.systems.job_notes import JobNotes
+from targets.systems.left_outputs import LeftOutputs
+from targets.systems.system_runtime import SystemRuntime
+from targets.target import load_target
+from targets.toolchain.image import expected_image
+from targets.toolchain.platforms import this_machine
+from targets.toolchain.registry.image_registry import ImageRegistry
+from targets.toolchain.registry.settings import RegistrySettings
 from tests.support.authority import Authority
+from tests.support.capabilities import program
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import (
     EngineElsewhere,
@@ -27,6 +47,7 @@ from tests.support.engine_elsewhere import (
 )
 from tests.support.gated_builds import GatedBuild, Surroundings, gated_project
 from tests.support.project import Project
+from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
 
 pytestmark = pytest.mark.engine
@@ -84,6 +105,15 @@ class BuildElsewhere(GatedBuild):
         return self._engine.working()
 
 
+class Attached(BuildElsewhere):
+    """A build that is gone on with by the ID of its job."""
+
+    command = "attach"
+
+    def __init__(self, quern: Quern, engine: EngineElsewhere, job: str) -> None:
+        super().__init__(quern, engine, [job])
+
+
 def started(quern: Quern, engine: EngineElsewhere, project: Project, *more: str) -> BuildElsewhere:
     dist = str(project.folder / "dist")
     return BuildElsewhere(quern, engine, ["--config", str(project.config), "--dist", dist, *more])
@@ -93,6 +123,51 @@ def report_of(project: Project) -> dict[str, Any]:
     found = json.loads((project.folder / "dist/small/cpu/report.json").read_text())
     assert isinstance(found, dict)
     return found
+
+
+def test_an_output_that_stays_there_is_read_there(
+    engine: EngineElsewhere, project: Project, tmp_path: Path
+) -> None:
+    loaded = load_config(project.config, [load_target("cpu")])
+    place = Place(load_target("cpu").toolchain(this_machine()), Device("cpu"))
+    cache = Cache(tmp_path / "cache")
+    plan = Planner(loaded, cache, place, place).plan()
+    table = loaded.config.systems["box"]
+    system = system_of("box", table, cache.root)
+    left = LeftOutputs(cache.root, system)
+    runtime = SystemRuntime(system, JobNotes(cache.root), print)
+    runtime.prepare(place.toolchain, print)
+    first, second = (plan[name].step for name in ("first", "second"))
+
+    def run(step: Step, act: str, *stay: Step) -> Path:
+        work, objects = (tmp_path / step.name / name for name in ("work", "objects"))
+        for folder in (work, objects):
+            folder.mkdir(parents=True, exist_ok=True)
+        request = RunRequest(
+            plan=Plan(build="small", steps=(step,), origin={"runtime": "docker"}),
+            mounts=(Mount("work", work, writable=True), Mount("objects", objects), *plan.mounts),
+            log=tmp_path / "log",
+            may_stay=frozenset(one.key for one in stay),
+        )
+        with let_go(engine, act):
+            runtime.run(place.toolchain, request, lambda _event: None)
+        return work / step.key
+
+    assert not run(first, "private", first).exists()
+    found = left.at_hand(first.key)
+    assert found is not None
+    assert left.is_there(first.key)
+    sha256 = hashlib.sha256(b"half of it").hexdigest()
+    assert [(file.path, file.sha256) for file in found.result.files] == [("whole", sha256)]
+    assert found.result.origin == {"runtime": "docker"}
+    assert (run(second, "copy") / "output" / "before").read_text() == "half of it"
+    engine.forget_inputs()
+    assert not left.is_there(first.key)
+    shutil.rmtree(tmp_path / "second")
+    with pytest.raises(EnvironmentUnable, match="what an earlier step left on box was removed"):
+        run(second, "copy")
+    system.close()
+    assert engine.left() == []
 
 
 def test_a_build_over_tls(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
@@ -168,15 +243,19 @@ def test_a_driver_that_is_killed_leaves_nothing_there(
     gone_within(engine, 4 * PATIENCE)
 
 
+@pytest.mark.parametrize("way", ["build", pytest.param("attach", marks=pytest.mark.slow)])
 def test_a_driver_that_is_killed_is_followed_by_another(
-    fresh: Quern, engine: EngineElsewhere, project: Project
+    fresh: Quern, engine: EngineElsewhere, project: Project, way: str
 ) -> None:
     project.edit(f"patience = {PATIENCE}", "patience = 300")
     build = started(fresh, engine, project)
     build.reach("second ...")
     build.kill()
     (job,) = engine.left_containers()
-    again = started(fresh, engine, project)
+    if way == "attach":
+        again: BuildElsewhere = Attached(fresh, engine, job.removeprefix("quern-job-"))
+    else:
+        again = started(fresh, engine, project)
     try:
         assert again.complete() == 0, again.said
     finally:
@@ -197,13 +276,51 @@ def test_a_job_that_nobody_waits_for(
     jobs = json.loads(fresh("jobs", "--json").stdout)["jobs"]
     assert [(one["id"], one["state"], one["system"]) for one in jobs] == [(job, "running", "box")]
     time.sleep(PATIENCE + 5)  # nobody asks after it meanwhile
-    with in_background(lambda: go_on(engine, 3)):
+    with let_go(engine):
         attached = fresh("attach", job)
     assert attached.code == 0, attached.stdout + attached.stderr
     assert "✓ second" in attached.stdout
     assert engine.left() == []
     assert json.loads(fresh("jobs", "--json").stdout)["jobs"] == []
     assert (project.folder / "dist/small/cpu/model/whole").is_file()
+
+
+def test_attach_goes_on_to_the_end_of_a_build_that_nobody_waited_for(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    build = started(fresh, engine, project, "--detach")
+    assert build.finish(300) == 0, build.said
+    (job,) = [one.removeprefix("quern-job-") for one in engine.left_containers()]
+    build.let_go()  # it ends while nobody looks
+    attached = Attached(fresh, engine, job)
+    try:
+        attached.wait_for("✓ first")
+        attached.wait_for("second ...")
+        engine.proxy.drop()
+        assert attached.complete() == 0, attached.said
+    finally:
+        attached.kill()
+    assert f"going on with the job {job}" in attached.said
+    for said in ("first ...", "✓ first", "second ...", "✓ second", "✓ third"):
+        assert attached.said.count(said) == 1, attached.said
+    assert engine.left() == []
+    assert json.loads(fresh("jobs", "--json").stdout)["jobs"] == []
+    assert fresh("attach", job).code == 2
+    assert (project.folder / "dist/small/cpu/model/whole").read_text() == "half of it"
+
+
+def test_attach_says_how_a_job_ended_that_nobody_waited_for(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    build = started(fresh, engine, project, "--detach")
+    assert build.finish(300) == 0, build.said
+    (job,) = [one.removeprefix("quern-job-") for one in engine.left_containers()]
+    build.let_go("fail")
+    attached = fresh("attach", job)
+    assert attached.code == 5, attached.stdout + attached.stderr
+    assert "it was told to fail" in attached.stderr
+    assert engine.left() == []
+    assert json.loads(fresh("jobs", "--json").stdout)["jobs"] == []
 
 
 def test_a_job_that_is_cancelled(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
@@ -232,17 +349,23 @@ def test_inputs_are_sent_once(fresh: Quern, engine: EngineElsewhere, project: Pr
     assert sent < 200_000  # the code of the pipeline alone has more
 
 
-def go_on(engine: EngineElsewhere, steps: int) -> None:
-    """Let so many steps there end, one after the other."""
-    let_go: set[Path] = set()
-    deadline = time.monotonic() + 300
-    while len(let_go) < steps:
-        assert time.monotonic() < deadline, "no step waits"
-        for folder in set(engine.working()) - let_go:
-            with suppress(FileNotFoundError):
-                (folder / "go").write_text("")
-                let_go.add(folder)
-        time.sleep(0.05)
+@contextmanager
+def let_go(engine: EngineElsewhere, act: str = "") -> Iterator[None]:
+    """Let every step there do that, and end, while the block runs."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            for folder in engine.working():
+                with suppress(FileNotFoundError):
+                    (folder / "go.partial").write_text(act)
+                    (folder / "go.partial").rename(folder / "go")
+
+    with in_background(work):
+        try:
+            yield
+        finally:
+            over.set()
 
 
 def gone_within(engine: EngineElsewhere, seconds: float) -> None:
@@ -352,6 +475,66 @@ def test_an_engine_of_the_environment_that_is_elsewhere(
     assert f"in containers on 127.0.0.1 ({engine.url}): the image of cpu is there" in planned.stdout
 
 
+def test_an_image_is_pulled_there_from_the_registry_of_the_config(
+    engine: EngineElsewhere, project: Project, tmp_path: Path
+) -> None:
+    program("registry", PROGRAM)
+    toolchain = load_target("cpu").toolchain(this_machine())
+    table = load_config(project.config, [load_target("cpu")]).config.systems["box"]
+    client = engine.client
+    image = client.images.get("quern/cpu:gated")
+    with registry(tmp_path / "data", before=engine.beside, connect=engine.connected) as served:
+        settings = RegistrySettings(served.repository)
+        system = system_of("box", table, tmp_path / "cache", settings)
+        images = ImageRegistry(settings)
+        expected = expected_image(toolchain)
+        digest, _ = images.push(client, str(image.id), expected, None, lambda _: None)
+        client.images.remove(str(image.id), force=True)
+        sent = engine.proxy.sent
+        lines: list[str] = []
+        try:
+            assert system.require(toolchain) == f"the image of cpu is in {served.repository}"
+            record = system.prepare(toolchain, lines.append)
+            assert record.image == f"{images.name(expected)}@{digest}"
+            assert system.require(toolchain) == "the image of cpu is there"
+        finally:
+            client.images.get(images.name(expected)).tag("quern/cpu", "gated")
+            client.images.remove(images.name(expected))
+            system.close()
+        assert any(line.startswith("pulled") for line in lines), lines
+        assert engine.proxy.sent - sent < 100_000  # the engine has fetched it by itself
+    assert engine.left() == []
+
+
+def test_doctor_examines_the_systems_of_a_config(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    alone = {"PIP_INDEX_URL": nowhere, "HF_ENDPOINT": nowhere, "DOCKER_HOST": "unix:///nowhere"}
+    asked = ("doctor", "--target", "cpu", "--config", str(project.config), "--json")
+    ended = fresh(*asked, environment=alone)
+    assert ended.code == 0, ended.stdout
+    said = json.loads(ended.stdout)
+    found = {one["check"]: one for one in said["findings"] if one["check"].startswith("box")}
+    assert {one["severity"] for one in found.values()} <= {"ok", "warning"}
+    assert found["box"]["message"].startswith(f"box ({engine.url}): engine ")
+    assert found["box image"]["message"] == "the image of cpu is there"
+    free = found["box disk"]["details"]["free_bytes"]
+    assert 0 < free <= shutil.disk_usage(engine.folder).total
+    assert said["builds"]["cpu"]["system"] == f"box ({engine.url})"
+    (engine.certificates / "cert.pem").rename(engine.certificates / "away")
+    try:
+        ended = fresh(*asked, environment=alone)
+    finally:
+        (engine.certificates / "away").rename(engine.certificates / "cert.pem")
+    assert ended.code == 4
+    said = json.loads(ended.stdout)
+    (found_box,) = (one for one in said["findings"] if one["check"].startswith("box"))
+    assert found_box["severity"] == "warning"
+    assert "there is no" in found_box["message"]
+    assert engine.left() == []
+
+
 def test_a_system_that_is_not_in_the_config(fresh: Quern, project: Project) -> None:
     ended = fresh("plan", "--config", str(project.config), "--system", "bax")
     assert ended.code == 2
@@ -393,6 +576,7 @@ def test_a_connection_that_drops_while_results_are_fetched(
         build.wait_for("first ...")
         engine.proxy.drop_after_received(8 << 20)
         build.let_go("large")
+        build.wait_for("✓ first")
         assert build.complete() == 0, build.said
     finally:
         build.kill()

@@ -86,6 +86,7 @@ def test_a_toolchains_image_is_found_by_its_labels_and_only_if_it_was_named(
     assert (found.tag, found.id, found.base) == ("quern/cpu:of-a-test", made.id, base.identity)
 
 
+@pytest.mark.slow
 def test_an_image_is_exported_as_from_dockers_engine(
     podman: docker.DockerClient, base: BaseImage, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_folder_that_podman_does_not_see_is_named_and_nothing_is_left_of_askin
     assert podman.containers.list(all=True) == []
 
 
+@pytest.mark.slow
 def test_the_doctor_says_what_it_is(podman: docker.DockerClient, tmp_path: Path) -> None:
     machine = Machine(tmp_path, tmp_path, (load_target("cpu"),))
     (found,) = [finding for finding in examine(machine) if finding.check == "engine"]

@@ -62,8 +62,21 @@ class EngineElsewhere(OwnEngine):
         super().stop()
 
     def _connected(self) -> socket.socket:
+        return self.connected(("127.0.0.1", _PORT))
+
+    def connected(self, address: tuple[str, int]) -> socket.socket:
+        """Return a connection in the engine's network."""
+        return _connected_within(self._pid, address)
+
+    @property
+    def beside(self) -> list[str]:
+        """Return the command behind which another one runs in the engine's network."""
+        return ["nsenter", f"--net=/proc/{self._pid}/ns/net"]
+
+    @property
+    def _pid(self) -> int:
         assert self._daemon is not None
-        return _connected_within(self._daemon.pid, ("127.0.0.1", _PORT))
+        return self._daemon.pid
 
     def forget_inputs(self) -> None:
         """Remove all inputs, so that they are sent again."""

@@ -72,12 +72,17 @@ def wait(folder):
     held = []
     while act == "hoard":
         held.append(bytearray(b"x") * (1 << 24))
+    if act == "private":
+        (folder / "half").chmod(0o600)
+    if act == "fail":
+        raise RuntimeError("it was told to fail")
     if act == "large":
         (folder / "large").write_bytes(os.urandom(1 << 20) * 24)
     if act == "fill":
         with (folder / "filler").open("wb") as file:
             while True:
                 file.write(os.urandom(1 << 20))
+    return act
 
 
 class Gated(BasePass[NoParams]):
@@ -87,7 +92,9 @@ class Gated(BasePass[NoParams]):
 
     def run(self, inputs, params, out_dir):
         (out_dir / "half").write_text("half of it")
-        wait(out_dir)
+        act = wait(out_dir)
+        if act == "copy":
+            (out_dir / "before").write_text((inputs["model"] / "whole").read_text())
         (out_dir / "half").rename(out_dir / "whole")
         return {}
 
@@ -153,6 +160,8 @@ class Surroundings(NamedTuple):
 class GatedBuild(Running):
     """A build of that project in the background, through one of the front doors."""
 
+    command = "build"
+
     def __init__(
         self,
         quern: Quern,
@@ -162,7 +171,7 @@ class GatedBuild(Running):
     ) -> None:
         """``door`` is ``nox`` or ``python``."""
         self.cache = quern.cache
-        through_python = quern.command("build", *arguments)
+        through_python = quern.command(self.command, *arguments)
         through_nox = (sys.executable, str(PROJECT / "nox"), "-s", "build-cpu", "--", *arguments)
         # Lines that no CI system folds: tests wait for them.
         plain = {"PYTHONUNBUFFERED": "1", "GITHUB_ACTIONS": "", "GITLAB_CI": "", "TF_BUILD": ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from requests.exceptions import RequestException
 from targets.cli.options import PROJECT
 from targets.target import load_target
 from targets.toolchain.base import ensure_base, read_recipe
-from targets.toolchain.image import BASE_LABEL, PYTHON, image_labels
+from targets.toolchain.image import BASE_LABEL, PYTHON, expected_image
 from targets.toolchain.platforms import this_machine
 from tests.support.capabilities import program, skip
 from tests.support.gated_builds import Surroundings
@@ -123,16 +124,16 @@ class OwnEngine:
         base = ensure_base(shared, read_recipe(_BASE), scratch, print)
         saved = b"".join(shared.images.get(base.image).save(named=True))
         self.client.images.load(saved)
-        labels = {
-            **image_labels(load_target("cpu").toolchain(this_machine())),
-            BASE_LABEL: base.identity,
-        }
+        expected = expected_image(load_target("cpu").toolchain(this_machine()))
+        labels = {**expected.labels, BASE_LABEL: base.identity}
         lines = [
             f"FROM {base.image}",
             "COPY packages /opt/quern/lib/python3.11/site-packages",
             f"RUN mkdir -p /opt/quern/bin && ln -s /usr/bin/python3 {PYTHON} "
             "&& echo 'home = /usr/bin' > /opt/quern/pyvenv.cfg",
             *(f'LABEL "{name}"="{value}"' for name, value in labels.items()),
+            *(f'ENV {name}="{value}"' for name, value in expected.variables.items()),
+            f"CMD {json.dumps(expected.command)}",
         ]
         packages = next((python.parents[1] / "lib").glob("python3*")) / "site-packages"
         context = io.BytesIO()

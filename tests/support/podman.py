@@ -19,7 +19,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from targets.toolchain.engine import connect
-from tests.support.capabilities import program, skip, skip_or_fail
+from tests.support.capabilities import program, skip_or_fail
 
 _PID_MAX = Path("/proc/sys/kernel/pid_max")
 
@@ -28,7 +28,7 @@ _PID_MAX = Path("/proc/sys/kernel/pid_max")
 def podman_service(folder: Path, as_user: Sequence[str] = (), home: str = "/root") -> Iterator[str]:
     """Yield the address of a Podman whose all is below ``folder``; ``as_user`` is the command that
     runs another as the user of a rootless one, whose home is ``home``."""
-    podman = shutil.which("podman") or skip("Podman", "it is not installed")
+    podman = program("Podman", "podman")
     runtime = program("Podman", "runc", "crun")
     folder.joinpath("containers.conf").write_text(_configuration(), encoding="utf-8")
     places = ["--root", str(folder / "root"), "--runroot", str(folder / "run")]

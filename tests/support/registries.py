@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +71,12 @@ def registry(
     login: bool = False,
     certificate: tuple[Path, Path] | None = None,
     address: str = "127.0.0.1",
+    before: Sequence[str] = (),
+    connect: Callable[[tuple[str, int]], socket.socket] = socket.create_connection,
 ) -> Iterator[Registry]:
     """Yield a registry in ``folder``: with ``login`` for :data:`USER` alone, with a ``certificate``
-    and its key behind TLS."""
+    and its key behind TLS. The command ``before`` it may have it run in another network, to which
+    ``connect`` leads."""
     with socket.socket() as free:
         free.bind((address, 0))
         port = free.getsockname()[1]
@@ -94,21 +97,23 @@ def registry(
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("wb") as log:
         running = subprocess.Popen(
-            [PROGRAM, "serve", str(folder / "config.yml")], stdout=log, stderr=log
+            [*before, PROGRAM, "serve", str(folder / "config.yml")], stdout=log, stderr=log
         )
     try:
-        _wait_for(address, port, running, folder / "log")
+        _wait_for(lambda: connect((address, port)), running, folder / "log")
         yield Registry(host, folder)
     finally:
         running.terminate()
         running.wait(10)
 
 
-def _wait_for(address: str, port: int, running: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(
+    connect: Callable[[], socket.socket], running: subprocess.Popen[bytes], log: Path
+) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            socket.create_connection((address, port), 1).close()
+            connect().close()
         except OSError:
             assert running.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "the registry does not answer"

@@ -20,6 +20,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan
 from targets.remote.shared_cache import SharedCache
 from targets.runtimes.runtime import OnEvent, RunRequest, RuntimeName
+from targets.systems.left_outputs import LeftOutputs
 from targets.target import load_target
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from tests.support.project import make_project
@@ -80,12 +81,15 @@ class Stand:
                 continue  # as pipeline/run/chain.py does
             for source in step.inputs.values():
                 if isinstance(source, StepInput):
-                    places = (work / source.key, roots["objects"] / object_path(source.key))
-                    assert any(place.exists() for place in places), source.step
+                    assert self.sees(source.key, work, roots["objects"]), source.step
             self.ran.append(step.name)
             write_result(work, step, self.text)
             on_event(StepFinished(step=step.name, seconds=1, peak_rss_bytes=1))
             self.after(step)
+
+    def sees(self, key: str, work: Path, objects: Path) -> bool:
+        """Return whether a step of a process can read the output of ``key``."""
+        return (work / key).exists() or (objects / object_path(key)).exists()
 
     def after(self, step: Step) -> None:
         """Do nothing when a step has ended; tests have something happen here."""
@@ -134,11 +138,12 @@ class World:
         runtime: Stand,
         only: RuntimeName | None = None,
         shared: SharedCache | None = None,
+        left: LeftOutputs | None = None,
     ) -> Builder:
         place = self.place
         return Builder(
             *(self.loaded, self.cache, place, place, lambda _toolchains: runtime, self.view),
-            *(only, shared),
+            *(only, shared, left),
         )
 
     def build(self, runtime: Stand, only: RuntimeName | None = None) -> BuildOutcome:

@@ -72,7 +72,7 @@ def command(
                 start = runtime_starter(
                     request.runtime, store.root, view, elsewhere, request.registry
                 )
-                built += build_all(request, store, dist.absolute(), start, view)
+                built += build_all(request, store, dist.absolute(), start, view, elsewhere)
     except Detached as detached:
         console.print(
             f"{escape(str(detached))}; go on with `{invocation('attach', detached.job)}`",

@@ -20,6 +20,7 @@ from targets.figures import age, size
 from targets.remote.failure import RemoteFailed
 from targets.remote.store import Store
 from targets.runtimes.killed_runs import remove_killed_runs
+from targets.systems.left_outputs import LeftOutputs
 
 _DAY_SECONDS = 24 * 60 * 60
 
@@ -66,6 +67,7 @@ def command(
         remove_killed_runs(store.root)
         store.recover()
         store.remove_outlines(before)
+        LeftOutputs(store.root).remove(before)
     found = store.unused_since(before)
     unused = [step for step in found if dry_run or store.remove(step)]
     freed = sum(step.freed for step in unused)

@@ -29,18 +29,22 @@ _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗
 def command(
     targets: tuple[str, ...], config: Path, cache: Path | None, dist: Path, as_json: bool
 ) -> None:
-    """Check engine, disk, memory, Python, CPU, GPU, wheels, hub and shared cache. Changes nothing.
+    """Check engine, disk, memory, Python, CPU, GPU, wheels and hub, and of a config its shared
+    cache, registry and systems. Changes nothing.
 
-    Ends with 0 if a build can run in a container or in a virtual environment, else with 4.
+    Ends with 0 if a build can run, else with 4: in a container or in a virtual environment here, or
+    on the system that is the config's host.
     """
     chosen = load_targets(targets or (ALL,))
     shared = options.shared_cache_table(config)
     registry = options.registry_settings(config)
-    machine = Machine(options.open_cache(cache).root, dist.absolute(), chosen, shared, registry)
+    systems, host = options.systems_of(config)
+    places = (options.open_cache(cache).root, dist.absolute())
+    machine = Machine(*places, chosen, shared, registry, systems, host)
     findings = examine(machine)
     usable = usable_runtimes(findings)
-    failure = None if usable else EnvironmentUnable("no build can run on this machine")
     decisions = _decisions(machine)
+    failure = _failure(machine, usable, decisions)
     if as_json:
         print_json_result({"runtimes": usable, "builds": decisions, "findings": findings}, failure)
         return
@@ -51,8 +55,17 @@ def command(
 
 def _decisions(machine: Machine) -> dict[str, Decision]:
     """Return the decision where a build runs, for each target."""
-    toolchains = machine.toolchains
-    return {one.target: machine.chooser.decide([one]) for one in toolchains}
+    return {one.target: machine.decide(one) for one in machine.toolchains}
+
+
+def _failure(
+    machine: Machine, usable: tuple[str, ...], decisions: Mapping[str, Decision]
+) -> EnvironmentUnable | None:
+    if not machine.host:
+        return None if usable else EnvironmentUnable("no build can run on this machine")
+    if all(decision.runtime is None for decision in decisions.values()):
+        return EnvironmentUnable(f"no build can run on {machine.host}")
+    return None
 
 
 def show(
@@ -72,7 +85,7 @@ def show(
             text += f"\n[dim]→ {escape(finding.remedy)}[/]"
         table.row(_MARKS[finding.severity], escape(finding.check), text)
     console.print(table)
-    if not usable:
+    if not usable and not any(decision.system for decision in decisions.values()):
         console.print("[red]No build can run on this machine.[/] The lines marked ✗ and ! say why.")
         return
     for line in _places(decisions, usable):
@@ -86,6 +99,7 @@ def _places(decisions: Mapping[str, Decision], usable: tuple[str, ...]) -> Itera
         alike.setdefault(decision, []).append(name)
     for decision, names in alike.items():
         whose = "Builds" if len(alike) == 1 else f"Builds for {', '.join(names)}"
-        blocked = decision.runtime is not None and decision.runtime not in usable
+        here = decision.runtime is not None and not decision.system
+        blocked = here and decision.runtime not in usable
         other = f" What is marked ✗ stops them; `--runtime {usable[0]}` works." if blocked else ""
         yield f"{whose} run {decision}.{other}"

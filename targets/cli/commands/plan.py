@@ -14,7 +14,7 @@ from pipeline.data.look import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.remotes import elsewhere_of, shared_cache
+from targets.cli.remotes import elsewhere_of, left_outputs, shared_cache
 from targets.config.documents import read_documents
 from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
@@ -118,8 +118,10 @@ def _planned(
         chooser = Chooser(request.runtime, store.root, elsewhere, request.registry)
         training = request.training_place
         shared = shared_cache(request, store, say)
+        left = left_outputs(store, elsewhere)
         for place in request.places:
-            plan = Planner(request.loaded, store, place, training, shared=shared).plan()
+            planner = Planner(request.loaded, store, place, training, shared=shared, left=left)
+            plan = planner.plan()
             names = {planned.step.target for planned in plan.missing}
             used = places_by_name(names, (training, place)).values()
             decision = chooser.decide([place.toolchain for place in used]) if used else None

@@ -51,8 +51,28 @@ def translate_placement(
     runs = chosen or (target if requested is None else None)
     if runs is not None and runs.kind in ("docker", "venv"):
         draft.derive(("runtime",), runs.kind)
+    for one in (*systems.values(), host, target):
+        if one is not None and one.kind == "engine":
+            _write_system(one, draft)
+    if runs is not None and runs.kind == "engine" and not local:
+        draft.derive(("host",), runs.name)
     providers = engine.take("execution_providers")
     _targets(providers, chosen or host, target, systems, chain, draft)
+
+
+def _write_system(system: OliveSystem, draft: Draft) -> None:
+    """Write the table of another machine's engine."""
+    table = dict(system.engine)
+    if "gpu" in system.devices and _for_gpus():
+        table.setdefault("trains", _for_gpus()[0])
+    place = ("systems", system.name)
+    draft.derive(place, table)
+    draft.origins[place] = system.node.path
+
+
+def _for_gpus() -> tuple[str, ...]:
+    """Return the target for GPUs that can train, if there is one."""
+    return tuple(name for name in target_names() if load_target(name).trains)[:1]
 
 
 def _targets(
@@ -70,7 +90,7 @@ def _targets(
         if system is not None and system is not runs_on:
             for node in system.providers:
                 node.no_effect("the execution provider of the target decides")
-    if host is not None and host.devices == ("cpu",):
+    if host is not None and host.kind != "engine" and host.devices == ("cpu",):
         draft.derive(("host",), DEFAULT_TARGET)
     last = chain[-1].node.raw if chain else None
     kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
@@ -85,6 +105,6 @@ def _targets(
             node.no_effect("execution_providers of the engine go first")
     targets = targets_of(tuple(named or listed))
     if not targets and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
-        targets = tuple(name for name in target_names() if load_target(name).trains)[:1]
+        targets = _for_gpus()
     if targets:
         draft.derive(("default_targets",), list(targets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.contract.schema import DockerSystem
 from pipeline.contract.suggest import did_you_mean
 from pipeline.onnx.providers import is_provider
 from targets.config.olive.context import nested
@@ -29,6 +30,7 @@ _PLACES = {
     "local": "this machine",
     "venv": 'runtime = "venv"',
     "docker": 'runtime = "docker"',
+    "engine": 'type = "docker"',
     "azureml": "[system]",
 }
 """What each kind of system becomes."""
@@ -43,12 +45,14 @@ class OliveSystem:
 
     name: str
     kind: str
-    """``local``, ``venv``, ``docker`` or ``azureml``."""
+    """``local``, ``venv``, ``docker``, ``engine`` (another machine's Docker) or ``azureml``."""
     node: Node
     devices: tuple[str, ...] = ()
     providers: tuple[Node, ...] = ()
     """Execution providers, as they are written."""
     azure: dict[str, object] = field(default_factory=dict)
+    engine: dict[str, object] = field(default_factory=dict)
+    """What ``[systems.NAME]`` of a TOML config says of another machine."""
     type_node: Node | None = None
     device_nodes: tuple[Node, ...] = ()
 
@@ -119,7 +123,10 @@ def read_system(node: Node, name: str = "") -> OliveSystem | None:
         return None
     devices, providers = _accelerators(fields)
     azure = _azure(fields, kind) if kind == "azureml" else {}
+    engine = _engine(fields, name or node.name) if kind == "docker" else {}
     _rest(fields, kind)
+    if engine:
+        kind = "engine"
     return OliveSystem(
         name or node.name,
         kind,
@@ -127,6 +134,7 @@ def read_system(node: Node, name: str = "") -> OliveSystem | None:
         tuple(str(device.raw).lower() for device in devices),
         providers,
         azure,
+        engine,
         kind_node,
         devices,
     )
@@ -211,6 +219,21 @@ def _azure(fields: Fields, kind: str) -> dict[str, object]:
                 else _AZURE
             )
     return azure
+
+
+def _engine(fields: Fields, name: str) -> dict[str, object]:
+    """Return the keys of a ``[systems.NAME]`` table, which a system of Docker has if its engine is
+    another machine's; empty if it is this one's. Olive itself has none of them."""
+    table = {}
+    for key in DockerSystem.model_fields.keys() - {"type"}:
+        part = fields.take(key)
+        if part is not None:
+            table[key] = part.raw
+            part.translated(f"systems.{name}.{key}")
+    if table and "engine" not in table:
+        fields.owner.fail("a system of Docker with these keys needs the address of its engine")
+        return {}
+    return {"type": "docker", **table} if table else {}
 
 
 def read_azure_client(node: Node) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,6 +26,7 @@ from targets.runtimes.process_environment import (
     proxy_on_this_machine,
 )
 from targets.runtimes.runtime import ProcessLimits
+from targets.runtimes.served_images import ServedImages
 from targets.systems.engine.address import EngineAddress
 from targets.systems.engine.images import (
     Seen,
@@ -43,7 +45,15 @@ from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
 from targets.toolchain.engine import reason, request_timeout
-from targets.toolchain.image import PYTHON, ensure_image, find_image, require_same_platform
+from targets.toolchain.image import (
+    PYTHON,
+    Image,
+    ensure_image,
+    find_image,
+    require_same_platform,
+)
+from targets.toolchain.registry.image_registry import ImageRegistry
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 JOB_LABEL = "quern.job"
@@ -62,6 +72,21 @@ _SEND_SECONDS = 600
 _ALL_GPUS = [{"count": -1, "capabilities": [["gpu", "utility"]]}]
 
 
+@dataclass(frozen=True)
+class EngineFound:
+    """An engine elsewhere and its machine, as they were found."""
+
+    version: str
+    cores: int
+    memory: int
+    """Bytes."""
+    seen: Seen | None
+    """What a container there sees; ``None`` while the engine has no image to run one of."""
+    runs_gpus: bool
+    """Whether it can give containers NVIDIA's GPUs."""
+    gpus: cuda.Gpus | None
+
+
 class EngineSystem:
     """An engine of another machine, or one that sees no folder of this one."""
 
@@ -72,13 +97,16 @@ class EngineSystem:
         cache: Path,
         lease_seconds: float = 180,
         python: str = PYTHON,
+        registry: RegistrySettings | None = None,
     ) -> None:
-        """``lease_seconds`` is how long a job lives there that nobody asks after."""
+        """``lease_seconds`` is how long a job lives there that nobody asks after. ``registry`` may
+        have images that the engine pulls."""
         self.name = name
         self._address = address
         self._cache = cache
         self._lease_seconds = lease_seconds
         self._python = python
+        self._registry = None if registry is None else ImageRegistry(registry)
         self._link = Link(name, address, lease_seconds)
         self._seen: Seen | None = None
 
@@ -95,16 +123,24 @@ class EngineSystem:
         """Return whether its image is there."""
         client = self._link.client()
         require_same_platform(client, toolchain)
-        if find_image(client, toolchain) is not None:
+        if find_image(client, toolchain, self._registry) is not None:
             return f"the image of {toolchain.target} is there"
-        return f"the image of {toolchain.target} is not there yet, and is sent or built there"
+        if self._registry is None:
+            why = ""
+        elif lack := ServedImages(client, self._registry).lack(toolchain):
+            why = f" ({lack})"
+        else:
+            return f"the image of {toolchain.target} is in {self._registry.address}"
+        return f"the image of {toolchain.target} is not there yet{why}, and is sent or built there"
 
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
-        """Have the image there: sent from the engine of this machine, or built there."""
+        """Have the image there: pulled from the registry, sent from the engine of this machine, or
+        built there."""
         client = self._link.client()
         require_same_platform(client, toolchain)
         image = (
-            self._link.again(lambda client: find_image(client, toolchain))
+            self._found(toolchain)
+            or self._pulled(toolchain, say)
             or send_image(self._link, toolchain, say)
             or self._link.again(lambda client: ensure_image(client, toolchain, self._cache, say))
         )
@@ -121,12 +157,25 @@ class EngineSystem:
             runtime="docker",
             python=toolchain.python,
             base_image=image.base,
-            image=f"{image.tag}@{image.id}",
+            image=image.reference,
             details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
             system=self.name,
             cpu=self._seen.cpu,
             cores=int(info["NCPU"]),
         )
+
+    def _found(self, toolchain: Toolchain) -> Image | None:
+        return self._link.again(lambda client: find_image(client, toolchain, self._registry))
+
+    def _pulled(self, toolchain: Toolchain, say: Say) -> Image | None:
+        """Have the engine pull the image; ``None``, and a line that says why, if it cannot."""
+        registry = self._registry
+        if registry is None:
+            return None
+        lack = self._link.again(lambda client: ServedImages(client, registry).pull(toolchain, say))
+        if lack:
+            say(f"the image of {toolchain.target} is sent or built there: {lack}")
+        return self._found(toolchain)
 
     def device(self, kind: str, toolchain: Toolchain) -> Device:
         """Return the device ``kind`` of the engine's machine, for use with ``toolchain``."""
@@ -134,15 +183,28 @@ class EngineSystem:
             return Device(CPU, description=f"the CPU of {self.name}")
         if kind != cuda.KIND:
             return Device(kind, f"no engine can give a container on {self.name} this device")
-        return cuda.device_of(self._gpus(toolchain), toolchain, f"on {self.name}")
-
-    def _gpus(self, toolchain: Toolchain) -> cuda.Gpus | None:
-        """Ask the driver there, in a container that gets all GPUs: the driver's own tool comes with
-        them. Any image will do; without one, the base is sent."""
-        if cuda.ENGINE_RUNTIME not in self._link.client().info().get("Runtimes", {}):
-            return None
         image = self._link.again(any_image) or send_base(self._link, toolchain)
-        if image is None:
+        gpus = None if image is None else self._gpus(image)
+        return cuda.device_of(gpus, toolchain, f"on {self.name}")
+
+    def examine(self) -> EngineFound:
+        """Look at the engine and its machine. Nothing is sent, and nothing stays there."""
+        client = self._link.client()
+        version, info = client.version(), client.info()
+        image = any_image(client)
+        return EngineFound(
+            version=str(version["Version"]),
+            cores=int(info["NCPU"]),
+            memory=int(info["MemTotal"]),
+            seen=None if image is None else look(client, image, self._python),
+            runs_gpus=cuda.ENGINE_RUNTIME in info.get("Runtimes", {}),
+            gpus=None if image is None else self._gpus(image),
+        )
+
+    def _gpus(self, image: str) -> cuda.Gpus | None:
+        """Ask the driver there, in a container that gets all GPUs: the driver's own tool comes with
+        them. Any image will do."""
+        if cuda.ENGINE_RUNTIME not in self._link.client().info().get("Runtimes", {}):
             return None
         listing = self._link.again(
             lambda client: output_of(client, image, [*cuda.LIST], device_requests=_ALL_GPUS)
@@ -163,13 +225,17 @@ class EngineSystem:
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
-        return EngineJob(self._link, job_id, self._lease_seconds)
+        return EngineJob(self._link, job_id, self._lease_seconds, self._python)
+
+    def has(self, tree: str) -> bool:
+        """Return whether a volume has the tree whole."""
+        return tree in self._link.again(whole_volumes)
 
     def submit(
         self, job_id: str, toolchain: Toolchain, task: Task, material: Material, say: Say
     ) -> EngineJob:
         """Send what is missing, and start the container."""
-        image = self._link.again(lambda client: find_image(client, toolchain))
+        image = self._found(toolchain)
         if image is None:
             raise EnvironmentUnable(
                 f"the image of the {toolchain.target} toolchain is gone from {self.name}",
@@ -207,7 +273,13 @@ class EngineSystem:
         """Send the inputs that are not there, if there is room."""
         needed = [task.code, *(part.digest for part in task.inputs)]
         there = self._link.again(whole_volumes)
-        trees = {digest: material.trees[digest] for digest in needed if digest not in there}
+        absent = [digest for digest in needed if digest not in there]
+        if not {*absent} <= material.trees.keys():
+            raise EnvironmentUnable(
+                f"what an earlier step left on {self.name} was removed there",
+                "run the build again: it makes that step anew",
+            )
+        trees = {digest: material.trees[digest] for digest in absent}
         space = total(trees.values()) + task.writes + _MARGIN
         seen = self._seen or self._link.again(lambda client: look(client, image, self._python))
         if seen.free < space:

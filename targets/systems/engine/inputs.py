@@ -30,9 +30,9 @@ INPUT_LABEL = "quern.input"
 """Label of all volumes with inputs."""
 HELPER_LABEL = "quern.helper"
 
-_VOLUME_LABEL = "quern.volume"
+VOLUME_LABEL = "quern.volume"
 """Label with the volume that has a tree whole."""
-_FILL = "/in"
+FILL = "/in"
 _SEND_SECONDS = 1800
 """How long the engine may be silent while it takes in what was sent."""
 _SAID_FROM = 10 * 1000**2
@@ -46,7 +46,7 @@ def whole_volumes(client: DockerClient) -> dict[str, str]:
     volumes = _volumes(client)
     found = {}
     for labels in volumes.values():
-        volume = labels.get(_VOLUME_LABEL)
+        volume = labels.get(VOLUME_LABEL)
         if volume in volumes:
             found[labels[INPUT_LABEL]] = volume
     return found
@@ -86,11 +86,12 @@ def remove_unneeded(client: DockerClient, needed: Iterable[str]) -> None:
     wanted = {*needed}
     for digest, volume in whole_volumes(client).items():
         if digest not in wanted:
-            _removed(client, _whole(digest))  # what says that it is whole goes first
-            _removed(client, volume)
+            removed(client, whole_name(digest))  # what says that it is whole goes first
+            removed(client, volume)
 
 
-def _whole(digest: str) -> str:
+def whole_name(digest: str) -> str:
+    """Return the name of the volume that says which one has a tree whole."""
     return f"quern-whole-{digest[:32]}"
 
 
@@ -100,7 +101,8 @@ def _volumes(client: DockerClient) -> dict[str, dict[str, str]]:
     return {str(one["Name"]): dict(one["Labels"]) for one in listed["Volumes"] or ()}
 
 
-def _removed(client: DockerClient, name: str) -> bool:
+def removed(client: DockerClient, name: str) -> bool:
+    """Remove the volume ``name``; return whether that was possible."""
     try:
         client.api.remove_volume(name)
     except APIError:
@@ -126,14 +128,14 @@ def _fill(
             for digest, tree in trees.items():
                 with request_timeout(client, _SEND_SECONDS):
                     client.api.put_archive(name, "/", cast("IO[bytes]", _tar(digest, tree)))
-                labels = {INPUT_LABEL: digest, _VOLUME_LABEL: fresh[digest]}
-                client.api.create_volume(_whole(digest), labels=labels)
+                labels = {INPUT_LABEL: digest, VOLUME_LABEL: fresh[digest]}
+                client.api.create_volume(whole_name(digest), labels=labels)
     finally:
         # Those that did not become whole, or that another driver was quicker to fill.
         with suppress(APIError, *DROPPED):
             used = {*whole_volumes(client).values()}
             for volume in {*fresh.values()} - used:
-                _removed(client, volume)
+                removed(client, volume)
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _helper(
         entrypoint=[],
         labels={HELPER_LABEL: "send"},
         mounts=[
-            Mount(f"{_FILL}/{digest[:32]}", volume, "volume") for digest, volume in volumes.items()
+            Mount(f"{FILL}/{digest[:32]}", volume, "volume") for digest, volume in volumes.items()
         ],
         network_mode="none",
         cap_drop=["ALL"],
@@ -184,9 +186,9 @@ def _remove_forgotten(client: DockerClient) -> None:
     used = {*whole_volumes(client).values()}
     for one in listed:
         name = str(one["Name"])
-        half = _VOLUME_LABEL not in one["Labels"] and name not in used
+        half = VOLUME_LABEL not in one["Labels"] and name not in used
         if half and _time(one["CreatedAt"]) < before:
-            _removed(client, name)
+            removed(client, name)
 
 
 def _time(text: str) -> datetime:
@@ -195,5 +197,5 @@ def _time(text: str) -> datetime:
 
 
 def _tar(digest: str, tree: Tree) -> Iterator[bytes]:
-    yield from tree.tar(f"{_FILL.strip('/')}/{digest[:32]}")
+    yield from tree.tar(f"{FILL.strip('/')}/{digest[:32]}")
     yield TAR_END

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,8 +16,10 @@ from docker.errors import APIError, NotFound
 from docker.types import CancellableStream
 from pydantic import ValidationError
 
+from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR
 from pipeline.contract.result import RESULT_FILE, StepResult
+from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import sibling_folder
 from targets.disk import CACHE_REMEDY, Need, require_room
 from targets.errors import EnvironmentUnable, PassFailed
@@ -24,8 +27,10 @@ from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
 from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
+from targets.systems.engine.leaving import kept_copy, tree_digest
 from targets.systems.engine.link import DROPPED, Link, quick
-from targets.systems.system import JobGone, JobState, Piece
+from targets.systems.system import JobGone, JobState, Kept, Piece
+from targets.toolchain.image import PYTHON
 
 OWN = "/run/quern"
 """The volume of a job: what it alone reads, and what it writes."""
@@ -43,9 +48,11 @@ _STOP_SECONDS = 5
 class EngineJob:
     """The container ``quern-job-ID``, which outlives its process until it is removed."""
 
-    def __init__(self, link: Link, job_id: str, lease_seconds: float) -> None:
+    def __init__(self, link: Link, job_id: str, lease_seconds: float, python: str = PYTHON) -> None:
+        """``python`` is that of its image."""
         self.id = job_id
         self._link = link
+        self._python = python
         self._name = container_of(job_id)
         self._lease_seconds = lease_seconds
         self._stream: CancellableStream[bytes] | None = None
@@ -130,11 +137,48 @@ class EngineJob:
         except NotFound:
             return False
         except (Refused, ValidationError) as error:
-            raise PassFailed(
-                f"{self._link.name} sent for {key[:12]} what no step leaves: {error}",
-                "its result is not kept",
-            ) from None
+            raise self._no_step(key, error) from None
         return True
+
+    def _no_step(self, key: str, why: object) -> PassFailed:
+        return PassFailed(
+            f"{self._link.name} has for {key[:12]} what no step leaves: {why}",
+            "its result is not kept",
+        )
+
+    def _result(self, client: DockerClient, key: str) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, place, _LARGEST_RESULT)
+            return (place / RESULT_FILE).read_bytes()
+
+    def _image(self) -> str:
+        return str(self._inspected()["Image"])
+
+    def leave(self, key: str) -> Kept | None:
+        """Have a copy of ``key`` stay there, in a volume for inputs."""
+        try:
+            written = self._link.again(lambda client: self._result(client, key))
+            files = self._link.again(
+                lambda client: kept_copy(
+                    client, self._name, self._image(), self._python, f"{WORK}/{key}"
+                )
+            )
+        except NotFound:
+            return None
+        except Refused as error:
+            raise self._no_step(key, error) from None
+        if files is None:
+            return None
+        if files.get(RESULT_FILE, (0, ""))[1] != sha256_of_bytes(written):
+            raise self._no_step(key, "its result was changed")
+        beside = f"{OUTPUT_DIR}/"
+        output = (
+            FileDigest(path=path.removeprefix(beside), bytes=size, sha256=sha256)
+            for path, (size, sha256) in sorted(files.items())
+            if path != RESULT_FILE
+        )
+        return Kept(tree_digest(files), written, tuple(output))
 
     def cancel(self) -> None:
         """Remove the container with all that is in it, and see that it is gone."""

@@ -31,7 +31,7 @@ def test_each_figure_is_said_once() -> None:
 def test_the_picture_is_always_the_same_and_says_where_it_is_from(tmp_path: Path) -> None:
     drawn = []
     for name in ("one.svg", "other.svg"):
-        draw(make_report(ACCURACY, SLOW), tmp_path / name, "Measured by `x -- --y <z>`.")
+        draw(make_report(ACCURACY, SLOW), tmp_path / name, "Measured by `x -- --y <z>`.", 1.0)
         drawn.append((tmp_path / name).read_text("utf-8"))
     assert drawn[0] == drawn[1]
     described = ElementTree.fromstring(drawn[0]).findtext("{*}desc")  # noqa: S314 - our own

@@ -174,6 +174,8 @@ def test_what_failed_comes_first_then_what_is_open_then_the_limits_of_the_config
         ["✗", "fast"],
     ]
     assert "→ Measure on a quiet machine. Then: fewer bits" in " ".join(lines)
+    assert marked[0] == "✗ token_ms 31.25 ms, limit ≤ 20 ms"
+    assert marked[1] == "? nodes_off_provider unverified"
     assert marked[2].endswith("≥ 90.0 % set by the config")
     assert marked[3] == "? valid? 2 of 3 proofs hold; unverified: nodes_off_provider"
     assert marked[5] == "✗ fast enough? 0 of 1 proof hold; failed: token_ms"

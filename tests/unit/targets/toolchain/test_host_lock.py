@@ -23,6 +23,7 @@ dependencies = ["first>=1"]
 [project.optional-dependencies]
 bench = ["second"]
 release = ["second"]
+mlflow = ["second"]
 
 [dependency-groups]
 dev = ["second"]
@@ -97,6 +98,7 @@ def test_locks_pin_by_hash_and_agree(index: Index, project: Path) -> None:
         "requirements.lock": ["+ first 1.0"],
         "requirements-bench.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-release.lock": ["+ first 1.0", "+ second 2.0"],
+        "requirements-mlflow.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-dev.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-nox.lock": ["+ second 2.0"],
     }

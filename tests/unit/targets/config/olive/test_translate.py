@@ -137,6 +137,52 @@ def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
     assert "needs aml_compute" in refusals(raw)["systems.aml"]
 
 
+def with_box(**keys: Any) -> dict[str, Any]:
+    """Return a file whose host is another machine's engine."""
+    raw: dict[str, Any] = read_olive_file("tutorial.json")
+    raw["systems"]["box"] = {"type": "Docker", "config": keys}
+    raw["engine"]["host"] = "box"
+    return raw
+
+
+def test_a_docker_system_with_an_engine_is_another_machine() -> None:
+    raw = with_box(engine="ssh://me@box:22", patience=60, checkpoints=True)
+    here = document(read_olive_file("tutorial.json"))
+    made = document(raw)
+    assert made["host"] == "box"
+    table = {"type": "docker", "engine": "ssh://me@box:22", "patience": 60, "checkpoints": True}
+    assert made["systems"] == {"box": table}
+    assert "runtime" not in made
+    without = {"host", "systems", "runtime"}
+    assert {key: made[key] for key in made.keys() - without} == {
+        key: here[key] for key in here.keys() - without
+    }
+    treated, note = state(translated(raw), "systems", "box", "config", "engine")
+    assert (treated, note) == (State.TRANSLATED, "systems.box.engine")
+    assert document(raw, "local").get("host") != "box"
+    raw["engine"]["host"] = "local_system"
+    assert document(raw, "box")["host"] == "box"
+
+
+def test_a_gpu_of_another_machine_trains_there() -> None:
+    raw = with_box(engine="ssh://me@box:22", accelerators=["gpu"])
+    assert document(raw)["systems"]["box"]["trains"] == "cuda"
+    raw = with_box(engine="ssh://me@box:22", accelerators=["gpu"], trains="cpu")
+    assert document(raw)["systems"]["box"]["trains"] == "cpu"
+
+
+def test_another_machine_may_be_described_where_it_is_used() -> None:
+    raw = read_olive_file("tutorial.json")
+    raw["engine"]["host"] = {"type": "Docker", "engine": "tcp://box:2376", "certificates": "certs"}
+    made = document(raw)
+    table = {"type": "docker", "engine": "tcp://box:2376", "certificates": "certs"}
+    assert made["systems"] == {made["host"]: table}
+
+
+def test_another_machine_needs_an_address() -> None:
+    assert "needs the address" in refusals(with_box(patience=60))["systems.box"]
+
+
 def test_secrets_are_neither_kept_nor_shown() -> None:
     raw = read_olive_file("dict-data.json")
     data = raw["data_configs"]["phrases-train"]

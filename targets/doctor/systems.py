@@ -1,0 +1,81 @@
+"""Examines the systems of a config: reach, rights, free space, the GPU there, and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from docker.errors import APIError
+
+from targets.devices import cuda
+from targets.devices.device import Device
+from targets.doctor.finding import Finding, Machine, gigabytes
+from targets.errors import EnvironmentUnable
+from targets.machine import lacking
+from targets.systems.engine.engine_system import EngineFound, EngineSystem
+from targets.systems.find import system_of
+from targets.toolchain.engine import reason
+
+_DISK_ENOUGH = 6e9
+"""Free bytes there, without which an image may not be built."""
+
+
+def systems(machine: Machine) -> Iterator[Finding]:
+    """Examine each system. A container looks around there, if the engine has an image for it."""
+    for name, table in machine.systems.items():
+        system = system_of(name, table, machine.cache, machine.registry)
+        try:
+            yield from _examine(system, machine)
+        except EnvironmentUnable as unable:
+            yield Finding("warning", name, str(unable), unable.hint)
+        except APIError as error:
+            yield Finding("warning", name, f"its engine refuses: {reason(error)}")
+        finally:
+            system.close()
+
+
+def _examine(system: EngineSystem, machine: Machine) -> Iterator[Finding]:
+    name = system.name
+    found = system.examine()
+    note = system.limits_note()
+    yield Finding(
+        "warning" if note else "ok",
+        name,
+        f"{system.where}: engine {found.version}, {found.cores} CPUs, "
+        f"{gigabytes(found.memory)} memory{f'; {note}' if note else ''}",
+        details={"version": found.version, "cores": found.cores, "memory_bytes": found.memory},
+    )
+    yield from _machine(name, found)
+    for toolchain in machine.toolchains:
+        details = {"target": toolchain.target}
+        yield Finding("ok", f"{name} image", system.require(toolchain), details=details)
+    for place in machine.places:
+        if place.device.kind == cuda.KIND:
+            yield _gpu(name, found, cuda.device_of(found.gpus, place.toolchain, f"on {name}"))
+
+
+def _machine(name: str, found: EngineFound) -> Iterator[Finding]:
+    if found.seen is None:
+        message = "free space, CPU and GPU are seen once it has an image"
+        yield Finding("ok", f"{name} machine", message)
+        return
+    free = found.seen.free
+    short = free < _DISK_ENOUGH
+    yield Finding(
+        "warning" if short else "ok",
+        f"{name} disk",
+        f"{gigabytes(free)} free",
+        "an image takes 6 GB while it is built: `docker system prune` there" if short else "",
+        {"free_bytes": free},
+    )
+    if absent := lacking(found.seen.flags):
+        message = f"{found.seen.cpu} lacks {', '.join(absent)}, which the toolchains use"
+        yield Finding("warning", f"{name} cpu", message, "use another system, or this machine")
+
+
+def _gpu(name: str, found: EngineFound, device: Device) -> Finding:
+    if found.seen is None or not found.runs_gpus:
+        message = "its containers get no GPU" if not found.runs_gpus else "not known yet"
+        return Finding("ok", f"{name} gpu", message)
+    if device.here:
+        return Finding("ok", f"{name} gpu", device.description)
+    return Finding("warning", f"{name} gpu", device.absence)
