@@ -59,7 +59,7 @@ def serve(server: Server, secured: ssl.SSLContext | None = None) -> Iterator[Ser
     if secured is not None:
         listening.socket = secured.wrap_socket(listening.socket, server_side=True)
     server.port = listening.server_port
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     listening.shutdown()
     listening.server_close()
