@@ -27,9 +27,9 @@ from tests.support.stand_builds import Stand, World
 _COLUMNS = ("what", "figure", "aim", "met")
 _HOW = """\
 Seconds of CPU time, user and system together, of whole processes of `python -m targets`, with
-bytecode: the median, in brackets the least and the most, and the median of the wall time. Other work
-on the machine makes both longer. What a build would leave was put into the cache before, for the
-twenty steps of a plan and the seven of a build."""
+bytecode: the median, in brackets the least and the most, and the median of the wall time. Other
+work on the machine makes both longer. What a build would leave was put into the cache before, for
+the twenty steps of a plan and the seven of a build."""
 
 
 @dataclass(frozen=True)
