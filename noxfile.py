@@ -41,6 +41,9 @@ STOP_TIMEOUT = 8.0
 # Three processes share the tests: one often waits for a disk, a network or one thread. `-n 0` after
 # `--` makes it one process.
 SIDE_BY_SIDE = ("--numprocesses=3", "--dist=loadgroup", "--no-loadscope-reorder")
+# Where the host's side runs as well, by `sys.platform`, and what runs there.
+OTHER_SYSTEMS = ("win32", "darwin")
+RUNS_ELSEWHERE = ("targets", "pipeline", "quern", "noxfile.py")
 STOPPING = [signal.SIGINT, signal.SIGTERM]
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as by nohup
     STOPPING.append(signal.SIGHUP)
@@ -59,7 +62,8 @@ def stop(_number: int, _frame: object) -> None:
 
 def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
     """Stop nevertheless where that was called in a callback that cannot raise; a hook of `sys`."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+    # Windows sends no signals to threads.
+    if sys.platform == "win32" or not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
     for number in STOPPING:
@@ -70,8 +74,7 @@ def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 for number in STOPPING:
     signal.signal(number, stop)
-if hasattr(signal, "pthread_kill"):  # not on Windows
-    sys.unraisablehook = swallowed
+sys.unraisablehook = swallowed
 
 
 def define_command(file: Path) -> None:
@@ -221,6 +224,12 @@ def bench_job(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.fresh_job")
 
 
+@nox.session(name="bench-installed")
+def bench_installed(session: nox.Session) -> None:
+    """Measure what it takes from an empty folder with only Python to an answer."""
+    command(session, module="tests.benchmarks.installed")
+
+
 @nox.session(name="bench-systems")
 def bench_systems(session: nox.Session) -> None:
     """Measure what it costs to build on another machine."""
@@ -263,8 +272,30 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types."""
-    session.run(python_with(session, "requirements-dev.lock"), "-m", "mypy", *session.posargs)
+    """Check the types, and those of all but the tests also as Windows and macOS have them."""
+    mypy = (python_with(session, "requirements-dev.lock"), "-m", "mypy")
+    if session.posargs:
+        session.run(*mypy, *session.posargs)
+        return
+    others = {system: start_mypy(mypy, system) for system in OTHER_SYSTEMS}
+    try:
+        session.run(*mypy)
+    finally:
+        said = {system: process.communicate()[0] for system, process in others.items()}
+    wrong = [system for system, process in others.items() if process.returncode]
+    if wrong:
+        session.error("\n".join(f"as on {system}:\n{said[system]}" for system in wrong))
+
+
+def start_mypy(mypy: tuple[str, ...], system: str) -> subprocess.Popen[str]:
+    """Start to check the types as on another system, beside what runs here: that costs no time."""
+    options = ("--platform", system, "--cache-dir", f".mypy_cache/{system}")
+    return subprocess.Popen(
+        [*mypy, *options, *RUNS_ELSEWHERE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @nox.session(name="pre-commit")

@@ -314,7 +314,12 @@ class Builder:
 
         def complete(folder: Path) -> None:
             if plan.artifact_kind == "onnx":
+                # A plan need not wait for the library of templates.
+                from targets.use.write_use import write_use
+
                 pack(folder, plan, results, lambda source: self._output(plan, source.step))
+                main = self._loaded.main_data
+                write_use(folder, report, self._loaded.config.data[main] if main else None)
             if text is not None:
                 replace_file(folder / CHECKED_FILE, text)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,6 +20,7 @@ from pipeline.contract.sha256 import sha256_of_stream
 from pipeline.reading.files import UnreadableError, decoded
 from pipeline.reading.json_text import parse_json
 from targets.errors import PassFailed
+from targets.strange_folder import MOST_NAMES, StrangeFolder, TooManyNamesError, settle
 
 _LARGEST_RESULT = 1 << 28
 """Largest ``result.json`` that is read, in bytes: it holds every latency sample and answer."""
@@ -29,13 +28,6 @@ _MOST_VALUES = 4_000_000
 """Most values in it. Each takes a hundred bytes of memory, however short it is written."""
 _DEEPEST = 32
 """Most folders within each other."""
-_MOST_NAMES = 100_000
-"""Most files in one folder."""
-
-# Of a file that only its owner may write, the owner can write a copy: passes change copies.
-_FILE, _FOLDER = 0o644, 0o755
-# O_NONBLOCK: a pipe with nobody at its other end would be waited for.
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
@@ -47,16 +39,19 @@ def take_in(step: Step, written: Path, origin: Mapping[str, str]) -> StepResult:
     Raises ``PassFailed`` where the folder holds anything else.
     """
     try:
-        with _opened(str(written), None, os.O_DIRECTORY) as folder:
-            beside = sorted({*_names(folder)} - {OUTPUT_DIR, RESULT_FILE})
+        with StrangeFolder.opened(written) as folder:
+            beside = sorted({*folder.names()} - {OUTPUT_DIR, RESULT_FILE})
             if beside:
                 raise _Refused(f"it left {beside[0]!r} beside its output")
             result = _result(step, folder)
-            with _opened(OUTPUT_DIR, folder, os.O_DIRECTORY) as output:
+            with folder.folder(OUTPUT_DIR) as output:
                 files = tuple(sorted(_digests(output), key=lambda file: file.path))
-            os.fchmod(folder, _FOLDER)
+            folder.settle()
     except _Refused as why:
         raise _not_taken(step, str(why)) from None
+    except TooManyNamesError:
+        too_many = f"its output has more than {MOST_NAMES:,} files in one folder"
+        raise _not_taken(step, too_many) from None
     except (OSError, UnreadableError, ValidationError) as error:
         raise _not_taken(step, f"its result cannot be read: {error}") from None
     _require_as_listed(step, files, result.files)
@@ -89,8 +84,8 @@ def _not_taken(step: Step, why: str) -> PassFailed:
     return PassFailed(f"{step.name} broke: {why}", "its result is not kept")
 
 
-def _result(step: Step, folder: int) -> StepResult:
-    with _opened(RESULT_FILE, folder) as file:
+def _result(step: Step, folder: StrangeFolder) -> StepResult:
+    with folder.file(RESULT_FILE) as file:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise _Refused(f"its {RESULT_FILE} is no file")
         if os.fstat(file).st_size > _LARGEST_RESULT:
@@ -110,49 +105,40 @@ def _read(step: Step, text: str) -> StepResult:
     return result
 
 
-def _digests(output: int) -> Iterator[FileDigest]:
+def _digests(output: StrangeFolder) -> Iterator[FileDigest]:
     """Yield every file below an open folder, after setting its mode."""
-    disk = os.fstatvfs(output)
     # A hole takes no room, and reading all of its zeros could take years.
-    if sum(os.fstat(file).st_size for _, file in _files(output)) > disk.f_blocks * disk.f_frsize:
+    if sum(os.fstat(file).st_size for _, file in _files(output)) > output.disk_bytes():
         raise _Refused("its output claims more bytes than its disk has")
     for path, file in _files(output):
         yield _digest(path, file)
 
 
-def _files(folder: int, within: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
+def _files(folder: StrangeFolder, within: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
     """Yield the path and an open descriptor of every file below an open folder."""
     if depth > _DEEPEST:
         raise _Refused(f"its output has more than {_DEEPEST} folders within each other")
-    os.fchmod(folder, _FOLDER)
-    for name in _names(folder):
+    folder.settle()
+    for name in folder.names():
         path = f"{within}{name}"
         if not name.isprintable():
             raise _Refused(f"its output holds a name that is not text: {path!r}")
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        mode = folder.mode(name)
         if stat.S_ISDIR(mode):
-            with _opened(name, folder, os.O_DIRECTORY) as inner:
+            with folder.folder(name) as inner:
                 yield from _files(inner, f"{path}/", depth + 1)
         elif stat.S_ISREG(mode):
-            with _opened(name, folder) as file:
+            with folder.file(name) as file:
                 yield path, file
         else:
             raise _Refused(f"its output holds what is neither file nor folder: {path}")
-
-
-def _names(folder: int) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, _MOST_NAMES + 1)]
-    if len(names) > _MOST_NAMES:
-        raise _Refused(f"its output has more than {_MOST_NAMES:,} files in one folder")
-    return sorted(names)
 
 
 def _digest(path: str, file: int) -> FileDigest:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise _Refused(f"its output holds a link: {path}")
-    os.fchmod(file, _FILE)
+    settle(file)
     with os.fdopen(file, "rb", closefd=False) as stream:
         return FileDigest(path=path, bytes=status.st_size, sha256=sha256_of_stream(stream))
 
@@ -165,13 +151,3 @@ def _require_as_listed(
     differing = sorted({file.path for file in {*files} ^ {*listed}})
     if differing:
         raise _not_taken(step, f"its output is not what it listed: {differing[0]}")
-
-
-@contextmanager
-def _opened(name: str, folder: int | None, more: int = 0) -> Iterator[int]:
-    """Yield a descriptor of ``name`` in an open folder; a link is an error."""
-    file = os.open(name, _FLAGS | more, dir_fd=folder)
-    try:
-        yield file
-    finally:
-        os.close(file)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ from pipeline.contract.schema import Resources
 from targets.errors import EnvironmentUnable
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_SYSCTL = ("sysctl", "-n", "machdep.cpu.brand_string")
+_REGISTERED = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
 """Instruction sets that level 3 of the x86-64 psABI adds, by the names of ``/proc/cpuinfo``."""
 _USED = ("avx2", "f16c", "fma")
@@ -22,13 +26,28 @@ virtual machines hide them."""
 
 def cpu_name() -> str:
     """Return the model name of the CPU."""
-    return _cpu_info("model name", "Model") or platform.processor() or platform.machine()
+    named = _cpu_info("model name", "Model") or _named_elsewhere()
+    return named or platform.processor() or platform.machine()
 
 
-def lacking_instructions() -> tuple[str, ...]:
-    """Return the instruction sets of x86-64-v3 that this CPU lacks; none if that is unknown."""
+def _named_elsewhere() -> str:
+    """Return what macOS and Windows call the CPU; empty on other systems."""
+    if sys.platform == "win32":
+        import winreg
+
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _REGISTERED) as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    if sys.platform == "darwin":
+        with suppress(OSError):
+            return subprocess.run(_SYSCTL, capture_output=True, text=True).stdout.strip()
+    return ""
+
+
+def lacking_instructions() -> tuple[str, ...] | None:
+    """Return the instruction sets of x86-64-v3 that this CPU lacks; ``None`` if that is unknown, as
+    on other systems than Linux and on other CPUs."""
     flags = _cpu_info("flags").split()
-    return tuple(name for name in _X86_64_V3 if name not in flags) if flags else ()
+    return tuple(name for name in _X86_64_V3 if name not in flags) if flags else None
 
 
 def lacking(flags: Sequence[str]) -> tuple[str, ...]:

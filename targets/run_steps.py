@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from pipeline.contract.plan import Plan, Step
 from pipeline.contract.result import StepResult
@@ -14,7 +15,7 @@ from targets.crashed_checks import run_plan
 from targets.intake import take_in
 from targets.machine import threads
 from targets.place import Place
-from targets.runtimes.runtime import Mount, OnEvent, RunRequest, Runtime
+from targets.runtimes.runtime import Mount, OnEvent, ProcessLimits, RunRequest, Runtime
 
 
 def run_uncached(
@@ -26,6 +27,8 @@ def run_uncached(
     cache: Cache,
     log: Path,
     on_event: OnEvent,
+    stdin: IO[bytes] | None = None,
+    resources: ProcessLimits = ProcessLimits(),  # noqa: B008 - it is frozen
 ) -> tuple[StepResult, ...]:
     """Run ``steps`` at ``place``, whatever they were planned for; return their results in order.
 
@@ -43,6 +46,8 @@ def run_uncached(
         log=log,
         device=place.device.container,
         visible=place.device.environment,
+        stdin=stdin,
+        resources=resources,
     )
     with cache.scratch_folder() as work:
         mounts = (Mount("work", work, writable=True), *request.mounts)

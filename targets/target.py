@@ -86,9 +86,11 @@ class Target(Frozen):
         """
         rules = self.platforms.get(platform)
         if rules is None:
+            in_containers = ": `--runtime docker`" if platform.startswith("windows/") else ""
+            building = (name for name, rules in self.platforms.items() if rules.builds)
             raise EnvironmentUnable(
                 f"there is no {self.name} toolchain for {platform}",
-                f"there is one for {', '.join(sorted(self.platforms))}",
+                f"build it on {' or '.join(building)}{in_containers}",
             )
         return Toolchain(
             target=self.name,

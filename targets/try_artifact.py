@@ -10,14 +10,34 @@ from pydantic import JsonValue
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.plan import PathRef, SourceInput, Step
 from pipeline.contract.result import StepResult
+from pipeline.data.constraint import constraint_of
 from pipeline.data.prompt_form import prompt_form
 from pipeline.data.template import Template
 from targets.cache import Cache
-from targets.errors import ConfigError, Problem
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.place import Place
+from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
 from targets.run_steps import run_uncached
 from targets.runtimes.runtime import Mount, Runtime
+from targets.version import invocation
 from targets.view import View
+
+GENAI_CONFIG = "genai_config.json"
+
+
+def built_artifact(folder: Path, target: str, doing: str) -> Path:
+    """Return the model folder of the build in ``folder``, which ``doing`` needs.
+
+    Raises ``EnvironmentUnable`` if there is none, and ``ConfigError`` if it is no ONNX model.
+    """
+    model = folder / MODEL_DIR
+    if not (model / GENAI_CONFIG).is_file():
+        if (folder / REPORT_FILE).is_file():
+            require_onnx(read_report(folder), folder, doing)
+        raise EnvironmentUnable(
+            f"there is no artifact at {model}", f"build it first: {invocation(f'build-{target}')}"
+        )
+    return model
 
 
 def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
@@ -37,6 +57,12 @@ def question(spec: DataSpec | None, text: str) -> dict[str, JsonValue]:
         return {"text": filled}
     system: JsonValue = {"role": "system", "content": form.system}
     return {"messages": [system, {"role": "user", "content": filled}]}
+
+
+def constraint(spec: DataSpec | None) -> dict[str, JsonValue]:
+    """Return the parameters of ``generate`` that hold its answer as ``spec`` says."""
+    found = constraint_of(spec)
+    return {} if found is None else {"constraint": found.model_dump(mode="json")}
 
 
 def conversation(
@@ -63,7 +89,7 @@ def _fill(template: Template, text: str) -> str:
 
 def try_artifact(
     artifact: Path,
-    params: dict[str, JsonValue],
+    params: Mapping[str, JsonValue],
     place: Place,
     runtime: Runtime,
     cache: Cache,
@@ -80,7 +106,7 @@ def try_artifact(
         toolchain=toolchain.digest,
         key="try",
         seed=0,
-        params=params,
+        params=dict(params),
         inputs={"artifact": SourceInput(ref=PathRef(root="artifact"), digest="")},
     )
     log = cache.root / "logs" / "try.log"

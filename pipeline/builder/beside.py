@@ -21,14 +21,12 @@ from pydantic import JsonValue
 from pipeline.builder.build import build_with
 from pipeline.builder.call import BuilderCall
 from pipeline.builder.matrices import placeholder
+from pipeline.builder.options import OPTIONS
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.builder.streaming import workers
 from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
-
-OPTIONS = "builder_options"
-"""Metric of an artifact with the options that the builder was given."""
 
 
 @dataclass

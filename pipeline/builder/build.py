@@ -10,7 +10,9 @@ from pydantic import JsonValue
 
 from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
+from pipeline.builder.foundry_template import foundry_template
 from pipeline.builder.options import (
+    OPTIONS,
     known_options,
     requested_options,
     required_options,
@@ -21,6 +23,7 @@ from pipeline.builder.supported import shape_problems
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
 from pipeline.contract.suggest import did_you_mean
+from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
@@ -52,18 +55,28 @@ def build(
     note = left_out_note(checkpoint.generation_config)
     if note:
         report.warn(note)
-    known = known_options()
-    required = required_options(checkpoint.config, known)
-    options = resolve({**required, **requested_options(params)}, known)
+    options = options_of(checkpoint, params)
     mode, end_ids = build_with(BuilderCall(checkpoint, out_dir, params, options, weights), report)
-    requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
     return {
-        **requested,
-        "builder_options": dict(options),
+        **recorded_as(params, options),
         "weights": str(mode),
         "eos_token_ids": list(end_ids),
+        "foundry_template": foundry_template(load_artifact_tokenizer(out_dir)),
         "bytes": sum(file.stat().st_size for file in out_dir.iterdir()),
     }
+
+
+def options_of(checkpoint: Checkpoint, params: ModelBuilderParams) -> dict[str, str]:
+    """Return the builder's own options for ``checkpoint`` and ``params``."""
+    known = known_options()
+    required = required_options(checkpoint.config, known)
+    return resolve({**required, **requested_options(params)}, known)
+
+
+def recorded_as(params: ModelBuilderParams, options: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Return what an artifact's metrics say of how it was built, so that it can be built again."""
+    requested = params.model_dump(mode="json", exclude={"trust_remote_code", "extra_options"})
+    return {**requested, OPTIONS: dict(options)}
 
 
 def build_with(call: BuilderCall, report: Reporter) -> tuple[WeightsMode, tuple[int, ...]]:

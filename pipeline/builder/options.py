@@ -18,6 +18,9 @@ from typing import Any
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.errors import StepError
 
+OPTIONS = "builder_options"
+"""Metric of an artifact with the options that the builder was given."""
+
 _TABLES = frozenset({"extra_options", "kv_pairs"})
 """Names of the dictionaries in which the builder passes its options."""
 

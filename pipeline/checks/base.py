@@ -52,6 +52,8 @@ class BaseCheck(ABC, Generic[P]):
     resumes: ClassVar[bool] = False
     """Whether it can continue an interrupted run (:attr:`BasePass.resumes`)."""
     uses_data: ClassVar[bool] = False
+    heeds_constraint: ClassVar[bool] = False
+    """Whether its result depends on the data set's ``constrain``, which is else not shown to it."""
     needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""
     uses_device: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,8 +16,8 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
+from pipeline.data.constraint import constraint_of
 from pipeline.data.examples import Example
-from pipeline.data.tokenize import Codec
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers, Reply, greedy
 from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
@@ -84,7 +84,8 @@ class _Answer:
 
 class Check(BaseCheck[GenerationParams]):
     """Let the artifact answer held-out prompts freely, well past the length of a good answer. Some
-    are answered once more with the artifact's own search settings, which its users get.
+    are answered once more with the artifact's own search settings, which its users get. Where the
+    data set has ``constrain``, it judges the answers that this holds.
 
     Without the target's device it answers through the CPU provider, and the behaviour on the device
     remains unverified.
@@ -92,6 +93,7 @@ class Check(BaseCheck[GenerationParams]):
 
     Params = GenerationParams
     uses_data: ClassVar[bool] = True
+    heeds_constraint: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
 
@@ -109,6 +111,7 @@ class Check(BaseCheck[GenerationParams]):
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenizer import load_artifact_tokenizer
         from pipeline.onnx.artifact_codec import ArtifactCodec
+        from pipeline.onnx.guided import Guided
         from pipeline.onnx.session import GenAiAnswerer, Session
 
         examples = parts_of(inputs).eval[: params.samples]
@@ -127,11 +130,18 @@ class Check(BaseCheck[GenerationParams]):
             limit = params.max_new_tokens or 2 * longest + _MORE_TOKENS
         answers, replies = {}, {}
         answerer = GenAiAnswerer(session)
-        prompts = [codec.prompt_ids(example) for example in examples]
+        constraint = constraint_of(inputs.data.spec if inputs.data else None)
+        free = examples if constraint is None else examples[:_AS_IT_IS]
+        prompts = [codec.prompt_ids(example) for example in free]
         for number, reply in greedy(answerer, prompts, limit):
             replies[number] = reply.ids
-            answers[number] = _answer(codec, examples[number], reply)
+            answers[number] = _answer(examples[number], reply, codec.answer_text)
             inputs.report.progress(len(answers), len(examples), "prompts")
+        if constraint is not None:
+            guided = Guided(session, codec, constraint)
+            for number, example in enumerate(examples):
+                answers[number] = _answer(example, guided.reply(example, limit), guided.text)
+                inputs.report.progress(number + 1, len(examples), "prompts")
         labelled = all(example.choices for example in examples)
         limits = _limits(params, 1.0 if labelled else _LEAST_ENDED, tuned)
         rows = [answers[number] for number in range(len(examples))]
@@ -150,8 +160,10 @@ class Check(BaseCheck[GenerationParams]):
         return Outcome((*outcome.verdicts, on_provider), outcome.evidence)
 
 
-def _answer(codec: Codec, example: Example, reply: Reply) -> _Answer:
-    text = codec.answer_text(reply.ids, example)
+def _answer(
+    example: Example, reply: Reply, text_of: Callable[[Sequence[int], Example], str]
+) -> _Answer:
+    text = text_of(reply.ids, example)
     return _Answer(
         example.place,
         example.line,

@@ -71,7 +71,7 @@ class _Examination:
         self._verdicts: list[Verdict] = []
 
     def outcome(self) -> Outcome:
-        from pipeline.onnx import consistency, integrity, quantized
+        from pipeline.onnx import alone, consistency, integrity, quantized
 
         model, config = self._model, self._config
         layers = quantized.linear_layers(model)
@@ -108,6 +108,12 @@ class _Examination:
                 f"{checkpoint.linear_weights} linear weights, as in the checkpoint",
             )
             self._attributes(checkpoint.folder)
+        elif is_complete and sound:
+            self._judge(
+                "fits_together",
+                lambda: alone.folder_problems(config, model),
+                "layers, caches, positions and files",
+            )
         self._rotary()
         self._loading(is_complete and sound)
         widths: dict[str, JsonValue] = {}
@@ -193,6 +199,7 @@ class _Examination:
 
     def _loading(self, is_complete: bool) -> None:
         """Load the folder if it is ``is_complete``: the runtime may crash on a broken graph."""
+        from pipeline.onnx.alone import chat_problems
         from pipeline.onnx.session import Session
         from pipeline.onnx.tokenizers import tokenizer_problems
         from pipeline.verdicts.verdicts import unverified
@@ -218,6 +225,7 @@ class _Examination:
         if not loads:
             self._verdicts.append(unverified("tokenizer", "not tried: the model does not load"))
             return
+        of = "transformers makes of its files" if self._checkpoint is None else "the checkpoint's"
         self._judge(
             "tokenizer",
             lambda: tokenizer_problems(
@@ -226,5 +234,11 @@ class _Examination:
                 sessions[0],
                 self._inputs.paths.get("model"),
             ),
-            "same ids and chat text as the checkpoint's",
+            f"same ids and chat text as {of}",
         )
+        if self._checkpoint is None:
+            self._judge(
+                "chat",
+                lambda: chat_problems(self._inputs["artifact"], self._config, sessions[0]),
+                "a chat is shown as it was said, and answers end",
+            )

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.builder.remedies import with_remedies
+from pipeline.checks._constrained import ConstrainedAnswers, constrained_answers
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -19,6 +20,7 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
+from pipeline.data.constraint import constraint_of
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Answer, Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
@@ -134,7 +136,9 @@ class Check(BaseCheck[QualityParams]):
     limits.
 
     Losses are relative to the float model on the same prompts: the unquantized export if the
-    ``float_reference`` pass made one, else the merged model in PyTorch.
+    ``float_reference`` pass made one, else the merged model in PyTorch. All are asked freely. Where
+    the data set has ``constrain``, the artifact is asked once more with that, and ``min_valid`` is
+    about those answers: each must end and have the form.
     """
 
     Params = QualityParams
@@ -146,6 +150,7 @@ class Check(BaseCheck[QualityParams]):
         *("base_answers", "tuned_answers", "float_reference"),
     )
     uses_data: ClassVar[bool] = True
+    heeds_constraint: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = True
     uses_device: ClassVar[bool] = True
@@ -175,8 +180,9 @@ class Check(BaseCheck[QualityParams]):
             if f"{name}_answers" in inputs.paths
         }
         verdicts: tuple[Verdict, ...] = ()
+        held: ConstrainedAnswers | None = None
         if "artifact" in inputs.paths:
-            answers["artifact"], same_ids = _artifact_answers(
+            answers["artifact"], held, same_ids = _artifact_answers(
                 inputs, examples, answers.get("tuned")
             )
             verdicts += (same_ids,)
@@ -186,8 +192,12 @@ class Check(BaseCheck[QualityParams]):
         scores = {name: score(of_model) for name, of_model in answers.items()}
         ours = scores[judged_one]
         forms = {name: _well_formed_share(params, of_model) for name, of_model in answers.items()}
+        if held is not None:
+            forms["constrained"] = _well_formed_share(params, held.answers)
+            verdicts += (held.verdict(params.min_valid, answers[judged_one]),)
+        given = judged_one if held is None else "constrained"
         verdicts += (
-            *_absolute(params, ours, forms[judged_one]),
+            *_absolute(params, ours, forms[given], held is None),
             *_goals(params, ours, scores.get("base")),
         )
         if "base" in answers and "tuned" in answers:
@@ -205,16 +215,22 @@ class Check(BaseCheck[QualityParams]):
             if inputs.absent_device:
                 verdicts = marked_as_on_cpu(verdicts)
         rows = answers[judged_one].model_dump(mode="json")["answers"]
+        if held is not None:
+            block["constrained"] = held.figures()
+            for row, own in zip(rows, held.answers.answers, strict=True):
+                row["constrained"] = own.greedy
         return Outcome(verdicts, {"quality": block, "answers": rows})
 
 
 def _artifact_answers(
     inputs: Inputs, examples: Sequence[Example], tuned: Answers | None
-) -> tuple[Answers, Verdict]:
-    """Return the artifact's answers, with the same token limit as the merged model's, and whether
-    the runtime's tokenizer asks it what the others were asked."""
+) -> tuple[Answers, ConstrainedAnswers | None, Verdict]:
+    """Return the artifact's answers, with the same token limit as the merged model's; those that
+    the data set's constraint holds; and whether the runtime's tokenizer asks it what the others
+    were asked."""
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.onnx.artifact_codec import ArtifactCodec
+    from pipeline.onnx.guided import Guided
     from pipeline.onnx.session import GenAiAnswerer, Session
     from pipeline.verdicts.verdicts import problem_verdict
 
@@ -225,8 +241,13 @@ def _artifact_answers(
     answers = answer(
         GenAiAnswerer(session), codec, examples, inputs.report, limit, inputs.unfinished
     )
+    constraint = constraint_of(inputs.data.spec if inputs.data else None)
+    held = None
+    if constraint is not None:
+        guided = Guided(session, codec, constraint)
+        held = constrained_answers(guided, examples, answers, inputs.report)
     fine = f"{len(examples)} prompts have the ids that the model was tuned and measured with"
-    return answers, problem_verdict("prompt_ids", codec.prompt_problems(examples), fine)
+    return answers, held, problem_verdict("prompt_ids", codec.prompt_problems(examples), fine)
 
 
 class _FloatAnswers(NamedTuple):
@@ -259,7 +280,7 @@ def _well_formed_share(params: QualityParams, answers: Answers) -> dict[str, flo
 
 
 def _absolute(
-    params: QualityParams, ours: Scores, forms: Mapping[str, float]
+    params: QualityParams, ours: Scores, forms: Mapping[str, float], free: bool
 ) -> tuple[Verdict, ...]:
     verdicts = [
         limit_verdict(
@@ -270,7 +291,7 @@ def _absolute(
             detail=f"95 % interval {ours.low:.3f} to {ours.high:.3f}, {ours.samples} prompts",
         )
     ]
-    if ours.valid is not None:
+    if ours.valid is not None and free:
         verdicts.append(limit_verdict("valid_answers", ours.valid, ">=", params.min_valid))
     verdicts += [
         limit_verdict(name, share, ">=", params.min_valid) for name, share in forms.items()

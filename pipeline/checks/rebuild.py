@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.changes import CHANGES, PARTS, Part
 from pipeline.contract.frozen import Frozen
@@ -19,7 +20,12 @@ _SETTINGS = "genai_config.json"
 
 
 class RebuildParams(Frozen):
-    """There is nothing to set: two builds of the same are the same."""
+    """There is nothing to set where the artifact is built here: two builds are the same."""
+
+    built_with: ModelBuilderParams | None = None
+    """How the ONNX model in ``onnx`` of ``[model]`` was built from the checkpoint in ``source``:
+    parameters of ``model_builder``, such as ``{ precision = "int4" }``. The version of the builder
+    must be that of the target."""
 
 
 class Check(BaseCheck[RebuildParams]):
@@ -28,18 +34,21 @@ class Check(BaseCheck[RebuildParams]):
 
     No weight is written, and only a few are in memory at a time. A difference fails even if it has
     no effect in today's runtime. What a pass after the model builder says that it changes (its
-    figure ``changes``) is unverified.
+    figure ``changes``) is unverified. So is all of a model that was not built here, unless
+    ``built_with`` says how it was.
     """
 
     Params = RebuildParams
     needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")
-    optional_needs: ClassVar[tuple[Role, ...]] = ()
 
-    def run(self, inputs: Inputs, params: RebuildParams) -> Outcome:  # noqa: ARG002
+    def run(self, inputs: Inputs, params: RebuildParams) -> Outcome:
         """Build and compare. A graph that cannot be read fails the check."""
         import tempfile
 
-        from pipeline.builder.beside import OPTIONS, build_beside
+        from pipeline.builder.beside import build_beside
+        from pipeline.builder.build import options_of, recorded_as
+        from pipeline.builder.options import OPTIONS
+        from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.differences import graph_differences, place_differences
         from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
@@ -49,7 +58,13 @@ class Check(BaseCheck[RebuildParams]):
         if "model" not in inputs.paths:
             return _unverified("the checkpoint it was made from is not here")
         if OPTIONS not in recorded:
-            return _unverified("it was not made by the model builder")
+            built = params.built_with
+            if built is None:
+                return _unverified("it was not built here, and built_with does not say how it was")
+            recorded = {
+                **recorded,
+                **recorded_as(built, options_of(Checkpoint(inputs["model"]), built)),
+            }
         try:
             model = OnnxModel(folder / GenAiConfig(folder).filename)
         except ValueError as error:

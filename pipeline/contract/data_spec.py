@@ -187,6 +187,11 @@ class DataSpec(Frozen):
     """Column that holds the class; enables accuracy."""
     labels: tuple[str, ...] | None = Field(default=None, max_length=MOST_LABELS)
     """The allowed classes; a row with any other is an error."""
+    constrain: bool | str | dict[str, JsonValue] = False
+    """Guarantee the form of answers, in checks, ``try``, ``serve`` and the programs in ``use/``.
+    ``true``: one of the answers for ``labels``. A text: a regular expression that whole answers
+    match. A table: a JSON schema, written as Python's ``json.dumps`` writes JSON. The report shows
+    the quality with and without. Nothing is trained otherwise."""
     max_samples: int | None = Field(default=None, gt=0)
     """Use only this many rows, drawn by the seed of the split."""
     sequences: Sequences | None = None

@@ -74,8 +74,24 @@ class Text(Frozen):
     text: str
 
 
+class Reply(Frozen):
+    """A piece of the answer to one request, streamed by ``serve``."""
+
+    event: Literal["reply"] = "reply"
+    step: str
+    number: int
+    """Of the request."""
+    text: str = ""
+    ended: Literal["", "stop", "length", "refused", "failed"] = ""
+    """Set in the last piece: the answer is whole, was cut, or there is none."""
+    message: str = ""
+    """Why there is none."""
+    prompt_tokens: int = Field(default=0, ge=0)
+    new_tokens: int = Field(default=0, ge=0)
+
+
 Event = Annotated[
-    StepStarted | StepProgress | StepFinished | StepFailed | Warned | Noted | Text,
+    StepStarted | StepProgress | StepFinished | StepFailed | Warned | Noted | Text | Reply,
     Field(discriminator="event"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))

@@ -78,6 +78,14 @@ class DataInput(Frozen):
             if part is not None:
                 yield from part.all()
 
+    def unconstrained(self) -> DataInput:
+        """Return this data set for a step that no constraint of answers concerns, so that a change
+        of it does not run that step again."""
+        parts = {"held_out": self.held_out, "validation": self.validation}
+        changed = {name: part and part.unconstrained() for name, part in parts.items()}
+        spec = self.spec.model_copy(update={"constrain": False})
+        return self.model_copy(update={"spec": spec, **changed})
+
     def sources(self) -> Iterator[SourceInput]:
         """Yield every file of the user that is read."""
         for data in self.all():

@@ -53,7 +53,8 @@ Size = Annotated[str, AfterValidator(_is_size)]
 
 
 class ModelSource(Frozen):
-    """The base model: exactly one of ``source``, ``pretrain`` and ``onnx``."""
+    """The base model: exactly one of ``source``, ``pretrain`` and ``onnx``. Beside ``onnx`` may
+    stand the checkpoint that it was made from, as ``source``."""
 
     source: str | None = None
     """A Hugging Face model at a revision (``"hf:org/name@revision"``), or a local folder or GGUF
@@ -64,7 +65,8 @@ class ModelSource(Frozen):
     """Make a small model from text instead: parameters of the ``pretrain`` pass."""
     onnx: str | None = None
     """A folder that ``onnxruntime_genai.Model`` loads, relative to the config file. All passes must
-    then work on an ONNX model. Without any pass, it is checked as it is."""
+    then work on an ONNX model. Without any pass, it is checked as it is: only with ``source``, the
+    checkpoint that it was made from, is it held against a model."""
     adapter: str | None = None
     """A LoRA, LoHa or LoKr adapter that was trained elsewhere: the folder that PEFT saved, relative
     to the config file. The passes begin with it: usually ``merge`` is the first."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
 if TYPE_CHECKING:
     from pipeline.contract.data_files import DataFiles
+    from pipeline.contract.events import Reply
 
 
 class Reporter(Protocol):
@@ -27,6 +28,14 @@ class Reporter(Protocol):
 
     def text(self, text: str) -> None:
         """Stream a piece of generated text."""
+
+
+@runtime_checkable
+class Replier(Protocol):
+    """A reporter that also answers requests."""
+
+    def reply(self, reply: Reply) -> None:
+        """Stream a piece of the answer to a request."""
 
 
 @dataclass(frozen=True)

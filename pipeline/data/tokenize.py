@@ -157,12 +157,21 @@ class Codec:
         """Return the answer that a model gave with ``ids``: their text without special tokens, and
         without the block that the chat template writes before an answer."""
         text = self.decode(ids)
-        if example.tokens is not None or not example.chat:
-            return text
-        any_answer = self._render(example, _ANY_TURN)
-        block = find_answer(self._prompt_text(example), any_answer, any_answer, example.place)
-        before_answer = self.decode(self._encode(block.before_answer))
+        before_answer = self.decode(self._encode(self.block_before(example)))
         return text.removeprefix(before_answer) if before_answer else text
+
+    @property
+    def added(self) -> Iterable[str]:
+        """The texts that the tokenizer takes for a token of their own wherever they stand."""
+        return self._controls.added
+
+    def block_before(self, example: Example) -> str:
+        """Return what the chat template writes between the prompt of ``example`` and any answer."""
+        if example.tokens is not None or not example.chat:
+            return ""
+        any_answer = self._render(example, _ANY_TURN)
+        prompt = self._prompt_text(example)
+        return find_answer(prompt, any_answer, any_answer, example.place).before_answer
 
     def pieces(self, row: Tokens) -> list[tuple[str, bool]]:
         """Return the text of ``row`` in pieces, special tokens included, each with whether it is

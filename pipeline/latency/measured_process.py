@@ -89,12 +89,14 @@ class MeasuredProcess:
         return times
 
     def _suspend(self) -> None:
-        if self._suspends:
-            self._process.send_signal(signal.SIGSTOP)
+        self._signal("SIGSTOP")
 
     def _resume(self) -> None:
+        self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
         if self._suspends:
-            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(signal.Signals[name])
 
     def _reply(self) -> Reply:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for

@@ -7,7 +7,6 @@ memory layout, and it is pinned before any library counts the available CPUs.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import IO
@@ -28,7 +27,7 @@ def main() -> int:
     exit_promptly_on_signal()
     # While another process is measured this one is suspended, and would not notice the end of its
     # input when the measuring process ends.
-    end_with_parent(os.getppid(), signal.SIGKILL)
+    end_with_parent(os.getppid(), "SIGKILL")
     if settings.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cpus)
     with reserve_stdout() as stream:

@@ -36,11 +36,14 @@ class ArtifactCodec(Codec):
         super().__init__(tokenizer)
         self._runtime = session.tokenizer
 
-    def prompt_ids(self, example: Example) -> list[int]:
+    def prompt_ids(self, example: Example, more: str = "") -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer: those with which it
-        was trained where the runtime cannot render the chat, which is a problem of its own."""
+        was trained where the runtime cannot render the chat, which is a problem of its own.
+
+        ``more`` is a text that the template would have the model say, and that is given to it.
+        """
         try:
-            return self._runtime_prompt(example)
+            return self._runtime_prompt(example, more)
         except ArtifactError:
             return super().prompt_ids(example)
 
@@ -75,12 +78,12 @@ class ArtifactCodec(Codec):
             problems += different(f"{asked}, written today,", found, self.text_ids(today))
         return problems
 
-    def _runtime_prompt(self, example: Example) -> list[int]:
+    def _runtime_prompt(self, example: Example, more: str = "") -> list[int]:
         """Return the ids of the prompt; raise :class:`ArtifactError` if the runtime makes none."""
         trained = super().prompt_ids(example)
         if example.tokens is not None:
             return trained
-        ids = runtime_ids(self._runtime, self._runtime_text(example))
+        ids = runtime_ids(self._runtime, self._runtime_text(example) + more)
         return (ids if example.chat else [*self._before_text, *ids]) or trained
 
     def _own_template(self, example: Example) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipeline.onnx.reference import ReferenceRow
+
+_MOST = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Closeness:
     """Mean over positions of ``KL(softmax y || softmax x)``, in nats."""
     median_kl: float
     """The median of the same divergence."""
+    most_kl: float
+    """Its mean over all but the twentieth of the positions where it is largest."""
     p99_kl: float
     """Its 99th percentile, interpolated linearly."""
     positions: int
@@ -42,6 +47,7 @@ class Closeness:
             "top1_agreement": self.agreement,
             "mean_kl": self.mean_kl,
             "median_kl": self.median_kl,
+            "most_kl": self.most_kl,
             "p99_kl": self.p99_kl,
             "positions": self.positions,
         }
@@ -81,6 +87,7 @@ def closeness(pairs: Iterable[tuple[Any, Any]]) -> Closeness | None:
         agreement=same / len(every),
         mean_kl=float(every.mean()),
         median_kl=float(np.median(every)),
+        most_kl=float(np.sort(every)[: max(1, math.floor(len(every) * _MOST))].mean()),
         p99_kl=float(np.quantile(every, 0.99)),
         positions=len(every),
     )

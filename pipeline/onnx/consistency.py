@@ -144,12 +144,12 @@ def _attention(config: GenAiConfig, model: OnnxModel) -> Iterator[str]:
         if source is None or source.op_type not in _ATTENTION:
             continue
         heads = attributes(source).get("num_heads")
-        width = _inputs_of(model, node)
+        width = linear_inputs(model, node)
         if heads and size and width is not None and width != heads * size:
             yield f"head_size is {size}, {node.name} reads {width} values from {heads} heads"
 
 
-def _inputs_of(model: OnnxModel, node: Any) -> int | None:
+def linear_inputs(model: OnnxModel, node: Any) -> int | None:
     """Return the number of inputs of a linear layer; ``None`` if it is unknown."""
     if node.op_type == "MatMulNBits":
         return int(attributes(node)["K"])

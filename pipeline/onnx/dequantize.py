@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.onnx.graph import OnnxModel, attributes
-from pipeline.onnx.quantized import LOOK_UP, PACKED
+from pipeline.onnx.graph import OnnxModel, attributes, external
+from pipeline.onnx.quantized import LOOK_UP, PACKED, bits_of, dequantized
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,13 @@ class Matrix:
 
     model: OnnxModel
     node: Any
+    source: Any = None
+    """The ``DequantizeLinear`` that has its numbers, if one does."""
 
     @property
     def name(self) -> str:
         """Return the name of the tensor that holds the weights."""
-        return str(self.node.input[1])
+        return str(self.node.input[1] if self.source is None else self.source.input[0])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,7 +38,7 @@ class Matrix:
         """Return the width of its weights."""
         if self.node.op_type == PACKED:
             return int(attributes(self.node).get("bits", 4))
-        return 32 if self.model.initializers[self.name].data_type == 1 else 16
+        return bits_of(self.model.initializers[self.name])
 
     def rows(self, first: int, count: int) -> Any:
         """Return ``count`` rows as float32, dequantized.
@@ -46,6 +48,8 @@ class Matrix:
         import numpy as np
 
         part = slice(first, first + count)
+        if self.source is not None:
+            return self._from_blocks(part)
         if self.node.op_type != PACKED:
             return np.asarray(self.model.values(self.name)[:, part], np.float32).T
         return self._dequantized(part)
@@ -74,16 +78,48 @@ class Matrix:
         values = (values - zero) * np.asarray(scales, np.float32)[..., None]
         return values.reshape(len(values), -1)[:, :columns]
 
+    def _from_blocks(self, part: slice) -> Any:
+        """Return ``(q - zero point) * scale`` of columns of blocks, as ``DequantizeLinear`` has it:
+        https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html"""
+        import numpy as np
+
+        facts = attributes(self.source)
+        numbers, scales, *zero = (self._stored(name) for name in filter(None, self.source.input))
+        size = int(facts.get("block_size", 0))
+        if int(facts.get("axis", 1)) != 0 or not size:
+            raise ValueError(f"{self.source.name} has no blocks of columns")
+        wide = [
+            np.repeat(np.asarray(table[:, part], np.float32), size, axis=0)[: len(numbers)]
+            for table in (scales, *zero)
+        ]
+        values = np.asarray(numbers[:, part], np.float32) - (wide[1] if zero else 0)
+        return (values * wide[0]).T
+
+    def _stored(self, name: str) -> Any:
+        """Return a tensor whose numbers may have four bits, the first of a byte in its low ones."""
+        import numpy as np
+        import onnx
+
+        tensor = self.model.initializers[name]
+        if bits_of(tensor) != 4 or external(tensor) is None:
+            return self.model.values(name)
+        values = _unpacked(self.model.bytes_of(name)[None], 4).reshape(-1)
+        values = values[: math.prod(tensor.dims)].reshape(tuple(tensor.dims))
+        if tensor.data_type == onnx.TensorProto.INT4:
+            return np.where(values > 7, values.astype(np.int8) - 16, values)
+        return values
+
 
 def matrices(model: OnnxModel) -> list[Matrix]:
     """Return the matrix of every linear layer of ``model``."""
-    stored = model.initializers
-    return [
-        Matrix(model, node)
-        for node in model.of_type(PACKED, "MatMul")
-        if node.op_type == PACKED
-        or (node.input[1] in stored and len(stored[node.input[1]].dims) == 2)
-    ]
+    stored, unpacked = model.initializers, dequantized(model)
+    found = []
+    for node in model.of_type(PACKED, "MatMul"):
+        matrix = Matrix(model, node, unpacked.get(node.input[1]))
+        known = matrix.name in stored and len(stored[matrix.name].dims) == 2
+        if node.op_type == PACKED or known:
+            found.append(matrix)
+    return found
 
 
 def embedding(model: OnnxModel) -> Matrix | None:

@@ -25,8 +25,14 @@ def float_answers(inputs: Inputs) -> Answers | None:
     return Answers.load(inputs[ROLE])
 
 
+def is_sought(inputs: Inputs) -> bool:
+    """Return whether a pass of this build makes an export where it can; none does for a model that
+    was built elsewhere."""
+    return ROLE in inputs.paths
+
+
 def why_no_export(inputs: Inputs) -> str:
     """Return why there is no export; empty if there is one."""
-    if ROLE not in inputs.paths:
+    if not is_sought(inputs):
         return "no pass of this build makes a float export"
     return str(inputs.metrics.get(ROLE, {}).get(REASON, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,20 +44,41 @@ class Share:
 def linear_layers(model: OnnxModel) -> list[Linear]:
     """Return every product of hidden states with a stored matrix.
 
-    ``MatMulNBits`` holds its matrix packed; ``MatMul`` and ``Gemm`` have it as an initializer.
+    ``MatMulNBits`` holds its matrix packed; ``MatMul`` and ``Gemm`` have it as an initializer, or
+    from a ``DequantizeLinear`` that has one.
     """
     layers = []
+    unpacked = dequantized(model)
     for node in model.of_type(PACKED, "MatMul", "Gemm"):
         if node.op_type == PACKED:
             facts = attributes(node)
             count = int(facts["N"]) * int(facts["K"])
             layers.append(Linear(node.name, node.input[1], count, int(facts.get("bits", 4))))
             continue
-        tensor = model.initializers.get(node.input[1])
+        source = unpacked.get(node.input[1])
+        tensor = model.initializers.get(source.input[0] if source else node.input[1])
         if tensor is not None and len(tensor.dims) == 2:
-            bits = 32 if tensor.data_type == 1 else 16
+            bits = bits_of(tensor)
             layers.append(Linear(node.name, tensor.name, math.prod(tensor.dims), bits))
     return layers
+
+
+def dequantized(model: OnnxModel) -> Mapping[str, Any]:
+    """Return the nodes that make floats of stored integers (QDQ), by the name of what they make."""
+    return {
+        node.output[0]: node
+        for node in model.of_type("DequantizeLinear")
+        if node.input[0] in model.initializers
+    }
+
+
+def bits_of(tensor: Any) -> int:
+    """Return the width of the numbers of a matrix that is stored as such."""
+    import onnx
+
+    kinds = onnx.TensorProto
+    widths = {kinds.FLOAT: 32, kinds.INT8: 8, kinds.UINT8: 8, kinds.INT4: 4, kinds.UINT4: 4}
+    return widths.get(tensor.data_type, 16)
 
 
 def quantized_share(
@@ -109,7 +131,23 @@ def packing(model: OnnxModel) -> list[str]:
                 problems.append(f"{node.name}: {name} is not stored in the model")
             elif tuple(tensor.dims) not in shapes:
                 problems.append(f"{name} has shape {list(tensor.dims)}, not {list(shapes[0])}")
-    return problems
+    return [*problems, *_blocks(model)]
+
+
+def _blocks(model: OnnxModel) -> Iterator[str]:
+    """Yield where a ``DequantizeLinear`` has not one scale for each block of a column."""
+    for node in dequantized(model).values():
+        facts, dims = attributes(node), list(model.initializers[node.input[0]].dims)
+        axis, size = int(facts.get("axis", 1)), int(facts.get("block_size", 0))
+        if not size or not -len(dims) <= axis < len(dims):
+            continue  # one scale for a whole column, or for all
+        dims[axis] = -(-dims[axis] // size)
+        for name in filter(None, node.input[1:3]):
+            tensor = model.initializers.get(name)
+            if tensor is None:
+                yield f"{node.name}: {name} is not stored in the model"
+            elif list(tensor.dims) != dims:
+                yield f"{name} has shape {list(tensor.dims)}, not {dims}"
 
 
 def value_problems(model: OnnxModel) -> list[str]:
@@ -118,6 +156,7 @@ def value_problems(model: OnnxModel) -> list[str]:
     import numpy as np
 
     scales = {node.input[2] for node in model.of_type(PACKED) if len(node.input) > 2}
+    scales |= {node.input[1] for node in dequantized(model).values()}
     problems = []
     for name, tensor in model.initializers.items():
         if not _is_float(tensor):

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract.errors import ArtifactError, BeyondCpuError
+from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
+from pipeline.contract.guidance import Guidance
 from pipeline.contract.step import Inputs
 from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import AskedPrompts, Reply
@@ -29,6 +30,7 @@ _BEYOND_CPU = re.compile(r"Could not find an implementation.*|\w+ \(CPU\): .*not
 """Parts of ONNX Runtime's messages for a node that no provider of the session has a kernel for, and
 for one whose CPU kernel lacks what the other providers' have: norms of queries and keys within
 ``GroupQueryAttention``."""
+_GRAMMAR = "Error creating grammar"
 _FIRST_TOKENS = 8
 
 
@@ -92,38 +94,68 @@ class Session:
         params.set_search_options(**options)
         return onnxruntime_genai.Generator(self.model, params)
 
-    def untouched_generator(self, max_length: int) -> Any:
-        """Return a fresh generator with the artifact's own search settings, for at most
-        ``max_length`` tokens, prompt included."""
+    def own_generator(
+        self,
+        max_length: int,
+        guidance: Guidance | None = None,
+        search: Mapping[str, bool | int | float] | None = None,
+    ) -> Any:
+        """Return a fresh generator with the artifact's own search settings and those of ``search``,
+        for at most ``max_length`` tokens, prompt included. ``guidance`` holds what it generates.
+
+        Raises :class:`StepError` if the runtime cannot follow ``guidance``.
+        """
         import onnxruntime_genai
 
         params = onnxruntime_genai.GeneratorParams(self.model)
-        params.set_search_options(max_length=max_length)
-        return onnxruntime_genai.Generator(self.model, params)
+        params.set_search_options(**(search or {}), max_length=max_length)
+        if guidance is None:
+            return onnxruntime_genai.Generator(self.model, params)
+        params.set_guidance(guidance.type, guidance.data)
+        try:
+            return onnxruntime_genai.Generator(self.model, params)
+        except RuntimeError as error:
+            if _GRAMMAR not in str(error):
+                raise
+            why = " ".join(str(error).partition(_GRAMMAR)[2].split()).strip(": ")
+            message = f"constrain: the runtime cannot hold answers to it: {why}"
+            raise StepError(message, cause="bad_input") from error
 
     def stream(
         self,
         prompt: Sequence[int],
         max_new_tokens: int,
         never_end: bool = False,
-        untouched: bool = False,
     ) -> Iterator[int]:
         """Yield new tokens one by one, including the end token if there is one.
 
         ``never_end`` keeps the model from ending early, so that there are ``max_new_tokens``.
-        ``untouched`` leaves the artifact's own search settings as they are.
         """
+        longest = len(prompt) + max_new_tokens
+        if max_new_tokens > 0:
+            with raising_artifact_errors(_RUNNING):
+                generator = self.generator(longest, longest if never_end else 0)
+            yield from self._generated(generator, prompt, never_end)
+
+    def own_stream(
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        guidance: Guidance | None = None,
+        search: Mapping[str, bool | int | float] | None = None,
+    ) -> Iterator[int]:
+        """Yield new tokens like :meth:`stream`, from an :meth:`own_generator`."""
+        if max_new_tokens > 0:
+            with raising_artifact_errors(_RUNNING):
+                generator = self.own_generator(len(prompt) + max_new_tokens, guidance, search)
+            yield from self._generated(generator, prompt)
+
+    def _generated(
+        self, generator: Any, prompt: Sequence[int], never_end: bool = False
+    ) -> Iterator[int]:
         import numpy as np
 
-        if max_new_tokens < 1:
-            return
-        longest = len(prompt) + max_new_tokens
         with raising_artifact_errors(_RUNNING):
-            generator = (
-                self.untouched_generator(longest)
-                if untouched
-                else self.generator(longest, longest if never_end else 0)
-            )
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
             with raising_artifact_errors(_RUNNING):
@@ -235,7 +267,14 @@ class GenAiAnswerer:
 
     def untouched(self, prompt: Sequence[int], max_new_tokens: int) -> Reply:
         """Return the answer with the artifact's own search settings, cut before the end token."""
-        ids = list(self.session.stream(prompt, max_new_tokens, untouched=True))
+        return self._cut(self.session.own_stream(prompt, max_new_tokens))
+
+    def guided(self, prompt: Sequence[int], max_new_tokens: int, guidance: Guidance) -> Reply:
+        """Return the greedy answer that ``guidance`` holds, cut before the end token."""
+        return self._cut(self.session.own_stream(prompt, max_new_tokens, guidance, GREEDY))
+
+    def _cut(self, tokens: Iterator[int]) -> Reply:
+        ids = list(tokens)
         ended = bool(ids) and ids[-1] in self.session.end_ids
         return Reply(ids[:-1] if ended else ids, ended)
 

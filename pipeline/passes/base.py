@@ -38,6 +38,8 @@ class BasePass(ABC, Generic[P]):
     uses_data: ClassVar[bool] = False
     data_optional: ClassVar[bool] = False
     """Whether it also runs if the config has no data set."""
+    heeds_constraint: ClassVar[bool] = False
+    """Whether its result depends on the data set's ``constrain``, which is else not shown to it."""
     runs_on: ClassVar[Literal["host", "target"]] = "host"
     """Whether the toolchain of the host target runs it, or that of each target."""
     network: ClassVar[bool] = False

@@ -31,6 +31,7 @@ class Pass(BasePass[TuneParams]):
     runs_on: ClassVar[Literal["host", "target"]] = "target"
     uses_data: ClassVar[bool] = True
     data_optional: ClassVar[bool] = True
+    heeds_constraint: ClassVar[bool] = True
     enforces: ClassVar[tuple[str, ...]] = ("quantization", "quality")
     measures: ClassVar[bool] = True
     resumes: ClassVar[bool] = True

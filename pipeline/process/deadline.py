@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     (Windows), and outside the main thread, which alone gets signals, nothing is limited.
     """
     on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or not hasattr(signal, "setitimer"):
+    if not on_main or sys.platform == "win32":
         yield
         return
 
@@ -44,7 +45,7 @@ def cpu_limit(seconds: float) -> Iterator[None]:
     For native code, which no exception interrupts. Where there is no such timer (Windows), nothing
     is limited.
     """
-    if not hasattr(signal, "setitimer"):
+    if sys.platform == "win32":
         yield
         return
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

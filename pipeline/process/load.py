@@ -8,6 +8,7 @@ time that a hypervisor gave to other machines (steal).
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class LoadWatch:
 
     def _used(self) -> float | None:
         """Return the seconds that the CPUs have worked for anyone since the system started."""
-        if not self._stat.is_file() or not self._cpus:
+        if sys.platform == "win32" or not self._stat.is_file() or not self._cpus:
             return None
         names = {f"cpu{number}" for number in self._cpus}
         rows = [line.split() for line in self._stat.read_text("ascii").splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -52,10 +53,12 @@ def _on_machine() -> int | None:
 
 
 def _in_process() -> Iterator[int]:
-    """Yield what is left of each limit that this process has."""
-    with suppress(ImportError, OSError):
-        import resource
+    """Yield what is left of each limit that this process has; Windows has none."""
+    if sys.platform == "win32":
+        return
+    import resource
 
+    with suppress(OSError):
         limits = {"VmData:": resource.RLIMIT_DATA, "VmSize:": resource.RLIMIT_AS}
         for line in _PROCESS.read_text().splitlines():
             name, *values = line.split()

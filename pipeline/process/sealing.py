@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,8 +43,12 @@ def seal(output: Path) -> tuple[FileDigest, ...]:
 
 
 def sync(path: Path) -> None:
-    """Wait until the file or folder ``path`` is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until the file or folder ``path`` is on the disk. Windows opens no folders, and writes
+    only files that are open for writing."""
+    windows = sys.platform == "win32"
+    if windows and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

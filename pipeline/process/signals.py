@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -37,6 +38,8 @@ def _exit_from_a_thread() -> None:
     The signal handler in C writes to that descriptor, whatever the main thread does; the thread
     then only needs Python's global lock.
     """
+    if sys.platform == "win32":
+        return  # no process is the first of a container
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for number in _STOPPING:

@@ -37,7 +37,7 @@ def read_bytes(file: Path, most: int) -> bytes:
     ``OSError`` where it cannot be opened.
     """
     # O_NONBLOCK: opening a pipe would wait for its other end.
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import IO
 
-from pipeline.contract.events import Event, Noted, StepProgress, Text, Warned
+from pipeline.contract.events import Event, Noted, Reply, StepProgress, Text, Warned
 
 PACE = 0.2
 """Shortest time in seconds between two progress events; the one of the last unit is always sent."""
@@ -56,3 +56,7 @@ class StepReporter:
     def text(self, text: str) -> None:
         """Write a piece of generated text."""
         self._write(Text(step=self._step, text=text))
+
+    def reply(self, reply: Reply) -> None:
+        """Write a piece of the answer to a request."""
+        self._write(reply.model_copy(update={"step": self._step}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from pipeline.process.parent import end_with_parent
 
@@ -19,4 +18,4 @@ def end_with_front_door() -> None:
     parent = os.environ.pop(FRONT_DOOR, "")
     if not parent.isdecimal():
         return
-    end_with_parent(int(parent), signal.SIGTERM)
+    end_with_parent(int(parent), "SIGTERM")

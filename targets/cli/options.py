@@ -23,6 +23,7 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from targets.cache import Cache
+from targets.cli.echo import echo
 from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
@@ -268,6 +269,8 @@ class Request:
     runtime: Choice
     elsewhere: SystemChoice | None = None
     """The system on which the steps run, if not on this machine."""
+    left_out: tuple[str, ...] = ()
+    """Which of all targets cannot be built there, and why."""
 
     @property
     def registry(self) -> RegistrySettings | None:
@@ -302,7 +305,10 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(tuple(problems))
-    return tuple(_request(loaded, choices, here) for loaded in loaded_configs)
+    requests = tuple(_request(loaded, choices, here) for loaded in loaded_configs)
+    for line in dict.fromkeys(line for request in requests for line in request.left_out):
+        echo(f"note: {line}", err=True)
+    return requests
 
 
 def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request:
@@ -315,10 +321,22 @@ def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request
         system = system_of(elsewhere.name, table, Path())
         find, platform = system.device, table.platform or platform_for("docker")
         host = choices.host or table.trains or DEFAULT_TARGET
-    places = tuple(building_place(load_target(name), platform, find) for name in loaded.targets)
+    asked = choices.targets or loaded.config.default_targets
+    places, left_out = [], []
+    for name in loaded.targets:
+        try:
+            places.append(building_place(load_target(name), platform, find))
+        except EnvironmentUnable as unable:
+            # Who asks for all gets all that can be had, and hears of the rest.
+            if ALL not in asked:
+                raise
+            left_out.append(f"{name} is left out: {unable}; {unable.hint}")
+    if not places:
+        raise EnvironmentUnable(f"no target can be built on {platform}", "\n".join(left_out))
+    loaded = replace(loaded, targets=tuple(place.toolchain.target for place in places))
     training = load_target(host or default_training_target(platform))
     training_place = building_place(training, platform, find)
-    return Request(loaded, places, training_place, runtime, elsewhere)
+    return Request(loaded, tuple(places), training_place, runtime, elsewhere, tuple(left_out))
 
 
 def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice | None:

@@ -86,7 +86,8 @@ class Chain:
     source: PassCall | None
     """The pass that makes the base model; ``None`` for a local checkpoint."""
     fetching: PassCall | None
-    """The pass that fetches what :attr:`source` reads; ``None`` where that is a local file."""
+    """The pass that fetches what :attr:`source` reads, or where that is an ONNX model, the
+    checkpoint it was made from; ``None`` where that is a local file, or not named."""
     passes: tuple[PassCall, ...]
     check_passes: Mapping[str, PassCall]
     """The passes that make what checks read (:data:`~pipeline.contract.roles.ROLES`), by type:

@@ -68,7 +68,7 @@ class ChainReader:
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
-            fetching=self._fetching() if config.model.file is not None else None,
+            fetching=self._fetching() if config.model.file or config.model.onnx else None,
             passes=passes,
             check_passes=self._check_passes(passes, evaluation, checks),
             merging=merging,

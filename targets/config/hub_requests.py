@@ -10,7 +10,12 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from targets.runtimes.hub_settings import hub_endpoint, hub_is_offline, hub_token
+from targets.runtimes.hub_settings import (
+    hub_endpoint,
+    hub_is_offline,
+    hub_token,
+    require_usable_proxy,
+)
 
 _TIMEOUT_SECONDS = 15
 _LONGEST_ANSWER_SECONDS = 60
@@ -47,10 +52,11 @@ def ask_hub(path: str, limit: int = LARGEST_ANSWER) -> HubAnswer:
     """Return at most the first ``limit`` bytes of what the hub has under ``path``.
 
     The token goes to the host that is asked: requests leaves it behind where that one sends on to
-    another. Raises the errors of requests.
+    another. Raises the errors of requests, and as :func:`require_usable_proxy`.
     """
     if hub_is_offline():
         raise requests.ConnectionError("HF_HUB_OFFLINE is set")
+    require_usable_proxy()
     token = hub_token()
     some = {"Range": f"bytes=0-{limit - 1}", "Accept-Encoding": "identity"}
     with requests.get(

@@ -48,7 +48,11 @@ def build_schema() -> Schema:
     overlays["passes"] |= _overlays("pass", chain_passes())
     overlays["checks"] |= _overlays("check", check_types())
 
-    head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Quern build config"}
+    head = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "urn:quern:build-config",
+        "title": "Quern build config",
+    }
     return {**head, **_draft7(schema), _DEFINITIONS: _draft7(_flattened(definitions))}
 
 

@@ -21,6 +21,7 @@ from pipeline.contract.schema import (
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import tools_of
 from pipeline.data.check import check_rows
+from pipeline.data.constraint import constraint_problems
 from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
@@ -328,7 +329,8 @@ class _Loader:
 
     def _model(self) -> Path | None:
         model = self._config.model
-        if [model.source, model.pretrain, model.onnx].count(None) != 2:
+        ready = model.source is not None or model.onnx is not None
+        if ready == (model.pretrain is not None):
             self._problem("give exactly one of source, pretrain and onnx", ("model",))
             return None
         self._file_of_hub(model)
@@ -336,7 +338,10 @@ class _Loader:
             folder = resolved(self._file, model.onnx)
             problems = onnx_folder_problems(folder, model.trust_remote_code)
             self._folder_problems(problems, ("model", "onnx"))
-            return None
+            if (model.file or model.source or "").endswith(GGUF_SUFFIX):
+                message = "an ONNX model is held against a checkpoint, not a GGUF file"
+                self._problem(message, ("model", "source"), "name the checkpoint it was made from")
+                return None
         if model.source is None or model.source.startswith(HUB_PREFIX):
             return None
         if model.source.startswith(AZURE_PREFIX):
@@ -405,6 +410,9 @@ class _Loader:
         for name, spec in self._config.data.items():
             files[name] = self._files(name, spec)
             self._code(name, spec)
+            for problem in constraint_problems(spec):
+                place = ("data", name, problem.key)
+                self._problem(problem.message, place, problem.suggestion)
             if len(files[name]) == len(spec.files):
                 self._rows(name, spec, files[name], part=name != main)
         return files

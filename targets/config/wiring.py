@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
 from targets.config.chain import Chain, PassCall
@@ -59,6 +60,10 @@ def wiring_mistakes(
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
         for name in (timings | reserved) & {call.name for call in calls}:
             yield ChainMistake("this name is used by a built-in step", (table, name))
+    for check in chain.checks if chain.base_kind != "onnx" else ():
+        if isinstance(check.params, RebuildParams) and check.params.built_with is not None:
+            message = "is of an ONNX model that [model] names; here it is known"
+            yield ChainMistake(message, ("checks", check.name, "built_with"), "remove it")
     for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
         yield ChainMistake("a pass has the same name", ("checks", name))
 

@@ -51,9 +51,10 @@ def print_summary(
     print_tuning(console, report)
     for line in (*(_trainings(report) if everything else ()), *_made(report)):
         console.print(line, highlight=False)
-    page = escape(str(folder / HTML_FILE))
-    more = "" if everything or not judged else "; `-v` lists all proofs"
-    console.print(f"[dim]{page} says what each check proves{more}[/]", highlight=False)
+    if judged:
+        page = escape(str(folder / HTML_FILE))
+        more = "" if everything else "; `-v` lists all proofs"
+        console.print(f"[dim]{page} says what each check proves{more}[/]", highlight=False)
     style = _STYLES[report.status]
     console.print(
         f"[{style} bold]{report.status}[/]  {escape(str(folder / MODEL_DIR))}  in {seconds:.1f} s",
@@ -137,10 +138,10 @@ def _print_questions(console: Console, answered: Iterable[Answered]) -> None:
 
 
 def _holding(one: Answered) -> str:
-    count, proofs = len(one.judged), "proof" if len(one.judged) == 1 else "proofs"
-    if one.holding == count:
-        return f"{'it holds' if count == 1 else 'all hold'}: {count} {proofs}"
-    return f"{one.holding} of {count} {proofs} hold{_others(one)}"
+    count = len(one.judged)
+    if one.holding < count:
+        return f"{one.holding} of {count} proofs hold{_others(one)}"
+    return "1 proof holds" if count == 1 else f"all {count} proofs hold"
 
 
 def _others(one: Answered) -> str:

@@ -20,6 +20,7 @@ from targets.runtimes.driver import driver_of
 from targets.runtimes.podmans_device import CDI_REMEDY, why_not
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import expected_image, superseded_images
+from targets.toolchain.platforms import or_venv
 from targets.toolchain.registry.exchange import RegistryFailed
 from targets.toolchain.toolchain import Toolchain
 from targets.version import invocation
@@ -48,7 +49,7 @@ def engine(machine: Machine) -> Iterator[Finding]:
             "problem",
             "engine",
             f"the engine stopped answering: {error}",
-            "restart it, or use `--runtime venv`",
+            or_venv("restart it"),
             blocks=("docker",),
         )
 

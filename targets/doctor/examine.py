@@ -14,6 +14,7 @@ Examination = Callable[[Machine], Iterable[Finding]]
 EXAMINATIONS: tuple[Examination, ...] = (
     host.python,
     engine.engine,
+    toolchains.absent,
     toolchains.wheels,
     toolchains.environments,
     host.disk,

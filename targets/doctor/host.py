@@ -13,8 +13,7 @@ import psutil
 from targets.devices.device import CPU
 from targets.doctor.finding import RUNTIMES, Finding, Machine, gigabytes
 from targets.errors import EnvironmentUnable
-from targets.machine import lacking_instructions, require_instructions
-from targets.toolchain.platforms import platform_named
+from targets.machine import cpu_name, lacking_instructions, require_instructions
 from targets.version import invocation
 
 # Bytes. Wheels 0.4 GB, a virtual environment 1.3 GB more; the rest is room for results.
@@ -72,24 +71,11 @@ def memory(_machine: Machine) -> Iterator[Finding]:
         yield Finding("ok", "memory", message, details=details)
 
 
-def cpu(machine: Machine) -> Iterator[Finding]:
-    """Examine architecture and instruction sets."""
-    machine_name = platform.machine()
+def cpu(_machine: Machine) -> Iterator[Finding]:
+    """Examine name and instruction sets of the CPU."""
     cores = psutil.cpu_count() or 1
-    for toolchain in machine.toolchains:
-        required = platform_named(toolchain.platform).machine
-        if machine_name != required:
-            yield Finding(
-                "problem",
-                "cpu",
-                f"this is {machine_name}; the {toolchain.target} toolchain is locked for "
-                f"{required}",
-                f"use a machine with {required}",
-                blocks=("venv",),
-            )
-            return
     missing = lacking_instructions()
-    details = {"cores": cores, "machine": machine_name}
+    details = {"cores": cores, "machine": platform.machine()}
     try:
         require_instructions()
     except EnvironmentUnable as unable:
@@ -104,8 +90,8 @@ def cpu(machine: Machine) -> Iterator[Finding]:
             details,
         )
     else:
-        level = ", x86-64-v3" if machine_name == "x86_64" else ""
-        yield Finding("ok", "cpu", f"{cores} CPUs, {machine_name}{level}", details=details)
+        level = ", x86-64-v3" if missing is not None else ""
+        yield Finding("ok", "cpu", f"{cores} CPUs, {cpu_name()}{level}", details=details)
 
 
 def gpu(machine: Machine) -> Iterator[Finding]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 
 from targets.doctor.finding import RUNTIMES, Finding, Machine
 from targets.doctor.network import index_answers
+from targets.errors import EnvironmentUnable
+from targets.place import building_place
+from targets.runtimes.platform import platform_for
 from targets.runtimes.runtime import RuntimeName
+from targets.toolchain.platforms import builds_without_engine, native
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.run_tool import ToolFailed
 from targets.toolchain.toolchain import Toolchain
@@ -14,6 +19,18 @@ from targets.toolchain.uv import uv
 from targets.toolchain.venv import venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
 from targets.version import invocation
+
+_SYSTEM = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+
+
+def absent(machine: Machine) -> Iterator[Finding]:
+    """Report the targets that cannot be built on a machine of this kind."""
+    for target in machine.targets:
+        try:
+            building_place(target, platform_for("docker"))
+        except EnvironmentUnable as unable:
+            details = {"target": target.name}
+            yield Finding("warning", "target", f"{target.name}: {unable}", unable.hint, details)
 
 
 def wheels(machine: Machine) -> Iterator[Finding]:
@@ -52,7 +69,11 @@ def _not_ready(machine: Machine, toolchain: Toolchain) -> tuple[RuntimeName, ...
 
 def environments(machine: Machine) -> Iterator[Finding]:
     """Examine the virtual environment of each toolchain, or whether there is a Python for it."""
+    if not builds_without_engine():
+        yield _only_in_containers(machine)
     for toolchain in machine.toolchains:
+        if toolchain.platform != native():
+            continue
         python = venv_python(toolchain, machine.cache)
         details = {"target": toolchain.target, "python": toolchain.python}
         if python.exists():
@@ -76,3 +97,16 @@ def environments(machine: Machine) -> Iterator[Finding]:
         message = f"{toolchain.target}: not made yet; Python {toolchain.python} is at {interpreter}"
         remedy = f"`{invocation('images', '--runtime venv')}` makes it"
         yield Finding("ok", "venv", message, remedy, details)
+
+
+def _only_in_containers(machine: Machine) -> Finding:
+    """Return that toolchains which build are locked for Linux alone, and what runs here without."""
+    names = ", ".join(one.target for one in machine.toolchains if one.platform == native())
+    rest = f"; checks of {names} artifacts run here" if names else ""
+    return Finding(
+        "warning",
+        "venv",
+        f"builds run in Linux containers only: no toolchain builds on {_SYSTEM}{rest}",
+        "see the line of the engine",
+        blocks=("venv",),
+    )

@@ -115,7 +115,12 @@ def _on_artifact(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iter
         kind = ARTIFACT_WORDS[chain.artifact_kind]
         yield f"the artifact is {kind}, not {ARTIFACT_WORDS['onnx']}{apart}"
     elif chain.base_kind == "onnx":
-        yield f"the base is an ONNX model: no model is here to hold it against{apart}"
+        against = (
+            "no model is here to hold it against; name the checkpoint it was made from in source"
+            if loaded.config.model.source is None
+            else "it is held against the checkpoint in source"
+        )
+        yield f"the base is an ONNX model: {against}{apart}"
     else:
         # Checks that run by default are left out without a note.
         for name in idle:

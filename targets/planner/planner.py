@@ -84,7 +84,7 @@ class Planner:
             self._data = self._data_input(self._loaded.main_data)
         base = self._base
         newest: dict[Kind, Input] = {self._chain.base_kind: base}
-        built_from = newest.get("checkpoint")
+        built_from = newest.get("checkpoint") or self._original
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
         for call in self._chain.passes:
@@ -139,13 +139,23 @@ class Planner:
     @cached_property
     def _base(self) -> Input:
         """The base model; planned on first use."""
-        local = self._files.model()
-        if local is not None:
-            return local
         source, fetching = self._chain.source, self._chain.fetching
-        assert source is not None  # noqa: S101 - the loader saw to it
-        fetched = {} if fetching is None else {FOLDER: self._add_pass(fetching.name, fetching, {})}
+        if source is None:
+            local = self._files.model()
+            assert local is not None  # noqa: S101 - the loader saw to it
+            return local
+        fetched: dict[str, Input] = {}
+        if fetching is not None and self._chain.base_kind != "onnx":
+            fetched[FOLDER] = self._add_pass(fetching.name, fetching, {})
         return self._add_pass(source.name, source, fetched)
+
+    @property
+    def _original(self) -> Input | None:
+        """The checkpoint that a ready ONNX model was made from, if the config names it."""
+        if self._chain.base_kind != "onnx":
+            return None
+        fetching = self._chain.fetching
+        return self._add_pass(fetching.name, fetching, {}) if fetching else self._files.model()
 
     def _add_pass(self, name: str, call: PassCall, inputs: Mapping[str, Input]) -> StepInput:
         if name in self._facts:  # already there: a pass and a check both need it
@@ -165,7 +175,7 @@ class Planner:
                 seed=self._loaded.config.seed,
                 params=call.values,
                 inputs={**inputs, **sources},
-                data=self._data if call.implementation.uses_data else None,
+                data=self._data_for(call),
                 code=code,
                 network=call.implementation.network or call.network,
                 hub=call.implementation.network or call.hub,
@@ -180,6 +190,13 @@ class Planner:
             gpu=self._gpu_of(call),
             call=call,
         )
+
+    def _data_for(self, call: PassCall | CheckCall) -> DataInput | None:
+        """Return the data set as a step sees it."""
+        implementation = call.implementation
+        if self._data is None or not implementation.uses_data:
+            return None
+        return self._data if implementation.heeds_constraint else self._data.unconstrained()
 
     def _gpu_of(self, call: PassCall) -> str:
         """Return the model of the GPU on which the bytes of a pass may depend: of one that computes
@@ -215,8 +232,8 @@ class Planner:
     ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
-        ``tuned`` is the checkpoint that the artifact was made from. It and ``base`` are ``None`` if
-        the config names a ready ONNX model. ``merge`` is the last merge.
+        ``tuned`` is the checkpoint that the artifact was made from; ``None``, as ``base`` is, for a
+        ready ONNX model of which the config does not say so. ``merge`` is the last merge.
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
@@ -310,7 +327,7 @@ class Planner:
                     },
                     **sources,
                 },
-                data=self._data if call.implementation.uses_data else None,
+                data=self._data_for(call),
                 code=self._files.code(call.name, call),
                 resumes=call.implementation.resumes,
                 absent_device=self._device.absence,

@@ -15,11 +15,11 @@ from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.schema import Card
-from targets.release.asking import Asking
 from targets.release.hub import hub_metadata
 from targets.release.released_report import ReleasedReport
 from targets.report.templates import markdown_environment
 from targets.target import Target
+from targets.use.asking import Asking
 
 _TEMPLATE = "MODEL_CARD.md.j2"
 _LIMIT_ENDINGS = ("_ms", "_bytes", "_seconds", "_per_second")

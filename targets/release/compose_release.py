@@ -17,7 +17,6 @@ from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.place import Place
 from targets.release import layout
 from targets.release.archive import write_archive
-from targets.release.asking import Asking, asking, run_pins, run_requirements
 from targets.release.card import MadeFrom, model_card
 from targets.release.hub import TASK
 from targets.release.inputs import (
@@ -51,6 +50,7 @@ from targets.release.sums import write_sums
 from targets.release.trained import trained_files
 from targets.report.dist import MODEL_DIR
 from targets.target import Target, load_target
+from targets.use.asking import Asking, asking, run_pins, run_requirements
 from targets.version import quern_version
 
 _QUANTIZES = "model_builder"
@@ -197,7 +197,7 @@ def _asking(
         return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return asking(spec, model, target)
+    return asking(spec, model, target, report.quality)
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

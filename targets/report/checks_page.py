@@ -15,7 +15,7 @@ _INTRODUCTION = """\
 
 Every build ends with checks. Each gives some verdicts: a measured figure, and the limit that it has
 to keep. A verdict is `passed`, `failed`, or `unverified` where this machine cannot decide it, for
-example without the target's device. A build with a failed verdict ends with exit code 5. Limits
+example without the target's device. A build with a failed verdict ends with exit code 3. Limits
 that a config does not set have defaults, which [config.md](config.md#checks) lists. `report.html`
 beside an artifact says of each of its verdicts what stands here, and `build -v` lists them all.
 

@@ -110,7 +110,7 @@ def _inputs(loaded: LoadedConfig, plan: BuildPlan) -> InputsReport:
     data = next((planned.step.data for planned in plan.steps if planned.step.data), None)
     return InputsReport(
         config=sha256_of_file(loaded.file),
-        model=model.source or model.onnx or "made from text by the pretrain pass",
+        model=model.onnx or model.source or "made from text by the pretrain pass",
         data={data.name: data.digest} if data else {},
         seed=loaded.config.seed,
         trust_remote_code=model.trust_remote_code,

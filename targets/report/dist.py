@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.reading.files import UnreadableError
@@ -98,18 +99,27 @@ def copy_tree(source: Path, destination: Path) -> None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy bytes, not the mode: that is as the caller's umask has it. By `copy_file_range(2)`,
-    which XFS and Btrfs do without copying."""
+    """Copy bytes, not the mode: that is as the caller's umask has it."""
     with source.open("rb") as reader, destination.open("wb") as writer:
-        try:
-            while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
-                pass
-        except (AttributeError, OSError):  # not on this system, or not between these folders
+        if not _shared(reader, writer):
             writer.seek(writer.truncate(0))
             reader.seek(0)
             with naming(destination):
                 shutil.copyfileobj(reader, writer)
                 writer.flush()
+
+
+def _shared(reader: IO[bytes], writer: IO[bytes]) -> bool:
+    """Copy by `copy_file_range(2)`, which XFS and Btrfs do without copying; return whether that
+    is possible on this system and between these folders."""
+    if not hasattr(os, "copy_file_range"):
+        return False
+    try:
+        while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
+            pass
+    except OSError:
+        return False
+    return True
 
 
 def _is_same(model: Path, source: Path, digests: Digests) -> bool:

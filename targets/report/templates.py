@@ -5,6 +5,7 @@ There is one of each kind for a folder, which keeps the templates that it has co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -38,12 +39,14 @@ def html_environment(folder: Path) -> Environment:
 
 
 @cache
-def python_environment(folder: Path) -> Environment:
-    """Return the environment of the Python templates in ``folder``.
+def source_environment(folder: Path, literal: Callable[[str], str]) -> Environment:
+    """Return the environment of templates of programs in ``folder``.
 
-    Text from outside must be written as a literal of Python, by ``repr``.
+    Text from outside must pass the filter ``literal``, which writes it in the program's language.
     """
-    return _environment(folder, autoescape=False)
+    environment = _environment(folder, autoescape=False)
+    environment.filters["literal"] = literal
+    return environment
 
 
 def _environment(folder: Path, autoescape: bool) -> Environment:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -23,7 +24,10 @@ _Taker = Callable[[bytes], None]
 
 
 def start(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    stdin: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``command``, shielded from the driver's signals. Its outputs are pipes."""
     windows = sys.platform == "win32"
@@ -31,7 +35,7 @@ def start(
         [*command],
         env=environment,
         cwd=folder,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=not windows,
@@ -46,18 +50,18 @@ def read_until_end(process: subprocess.Popen[bytes], reader: EventReader, log: L
         raise ValueError("the process has no pipes for its outputs")
     takers = {process.stdout.fileno(): reader.feed, process.stderr.fileno(): log.write}
     if hasattr(os, "pidfd_open"):
-        _read_until_gone(process, takers)
+        _read_until_gone(os.pidfd_open(process.pid), takers)
     else:
         _read_until_closed(takers)
     reader.close()
 
 
-def _read_until_gone(process: subprocess.Popen[bytes], takers: Mapping[int, _Taker]) -> None:
-    """Feed each of ``takers`` from its descriptor until the process has ended.
+def _read_until_gone(ended: int, takers: Mapping[int, _Taker]) -> None:
+    """Feed each of ``takers`` from its descriptor until the process has ended, as the descriptor
+    ``ended`` says, which is closed.
 
     The end of its outputs is not enough: a child that survives a killed process keeps them open.
     """
-    ended = os.pidfd_open(process.pid)
     try:
         with selectors.DefaultSelector() as selector:
             for output in (*takers, ended):
@@ -95,7 +99,7 @@ def end_all(process: subprocess.Popen[bytes]) -> None:
     """End the process and all of its children: with time to exit first (not on Windows), then by
     force."""
     if hasattr(os, "killpg"):
-        _end_group(process)
+        _end_group(process, os.killpg)
     else:
         _end_tree(process)
 
@@ -109,17 +113,13 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(process: subprocess.Popen[bytes], send: Callable[[int, int], None]) -> None:
+    """End the group of the process; ``send`` sends a signal to a group."""
     if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # all gone
+            send(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
-    _signal_group(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        send(process.pid, signal.Signals["SIGKILL"])
     process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # all gone

@@ -30,6 +30,7 @@ from targets.toolchain.image import (
     pulled_needs,
     require_same_platform,
 )
+from targets.toolchain.platforms import or_venv
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
@@ -118,7 +119,7 @@ class Containers:
     def _needs(self, built: Iterable[Toolchain], pulled: Iterable[Toolchain]) -> Iterator[Need]:
         root = data_root(self.client)
         if root is not None:
-            remedy = "`docker system prune` frees space; or use `--runtime venv`"
+            remedy = or_venv("`docker system prune` frees space")
             yield Need(root, _LEAST_FREE, "a container", remedy)
         for toolchain in built:
             yield from image_needs(self.client, toolchain, self._cache, self.registry)
@@ -140,5 +141,5 @@ def _answering(client: DockerClient) -> Iterator[None]:
     except (DockerException, RequestException) as error:
         raise EnvironmentUnable(
             f"the Docker Engine stopped answering ({reason(error)})",
-            "restart it, or use `--runtime venv`",
+            or_venv("restart it"),
         ) from error

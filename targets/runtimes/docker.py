@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ from targets.disk import Need
 from targets.errors import EnvironmentUnable, Interrupted, QuernError
 from targets.figures import duration
 from targets.runtimes.confinement import HOME, confinement, limits, memory_limit
+from targets.runtimes.container_input import fed
 from targets.runtimes.driver import driver_of
 from targets.runtimes.ending import Ending
 from targets.runtimes.event_reader import EventReader
-from targets.runtimes.heartbeat import PATIENCE, Heartbeat
+from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.runtimes.interrupts import deferring_signals, interruptible
 from targets.runtimes.lease import watched
 from targets.runtimes.log import opened_log
@@ -54,6 +56,7 @@ from targets.toolchain.engine import (
 )
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import PYTHON, ensure_image, find_image, image_needs, mark_used
+from targets.toolchain.platforms import or_venv
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -68,8 +71,6 @@ _VARIABLES = "/run/quern/variables.json"
 _STOP_SECONDS = 2
 _WAIT_SECONDS = 20
 _STOPPED = ("SIGKILL", "SIGTERM")
-_SILENT = "the Docker Engine does not answer"
-_RESTART = "restart it and run again: it goes on from the last finished step"
 
 _NO_GPU_RUNTIME = ("could not select device driver", "nvidia-container", "unresolvable CDI")
 """Messages of engines that cannot give a container the GPU: old ones, a broken runtime, CDI."""
@@ -117,7 +118,8 @@ class DockerRuntime:
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the image ready. See :func:`targets.toolchain.image.ensure_image`."""
-        with interruptible(), self._engine_errors():
+        answering = while_answering(self.client, self._patience)
+        with interruptible(), self._engine_errors(), answering:
             image = ensure_image(self.client, toolchain, self._cache, say, self._registry)
             mark_used(self.client, image)
             facts = self._facts
@@ -178,9 +180,10 @@ class DockerRuntime:
         with opened_log(request.log) as log:
             reader = EventReader(on_event, log, request.step_names, timer)
             output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+            feeding = fed(container, request.stdin)
             container.start()
             heartbeat = Heartbeat(self.client, output.close, self._patience)
-            with heartbeat, timer.ending(partial(_end, container, output)):
+            with heartbeat, feeding, timer.ending(partial(_end, container, output)):
                 for stdout, stderr in output:
                     if stderr:
                         log.write(stderr)
@@ -226,7 +229,7 @@ class DockerRuntime:
             raise self._refusal(error) from error
         except (DockerException, RequestException, ConnectionError) as error:
             if is_silent(error):
-                raise EnvironmentUnable(_SILENT, _RESTART) from error
+                raise EnvironmentUnable(SILENT, RESTART) from error
             raise EnvironmentUnable(
                 f"{self._engine} stopped or restarted during the run ({reason(error)})",
                 "start it and run again: it goes on from the last finished step",
@@ -254,9 +257,7 @@ class DockerRuntime:
         remedy = "its own configuration does not let it run such a container"
         if any(words in why.lower() for words in _ABOUT_FOLDERS):
             remedy = "the folders of config, data and cache must be ones the engine can mount"
-        return EnvironmentUnable(
-            f"{self._engine} refused: {why}", f"{remedy}; or use `--runtime venv`"
-        )
+        return EnvironmentUnable(f"{self._engine} refused: {why}", or_venv(remedy))
 
     @contextmanager
     def _removing(self, name: str) -> Iterator[None]:
@@ -268,7 +269,7 @@ class DockerRuntime:
                 if self._removed(name, perhaps_being_made=True):
                     raise
             raise Interrupted(
-                f"stopped; but {_SILENT}", f"{_left(name)}; finished steps are kept"
+                f"stopped; but {SILENT}", f"{_left(name)}; finished steps are kept"
             ) from None
         except QuernError as error:
             with deferring_signals():
@@ -332,6 +333,7 @@ class DockerRuntime:
             "mounts": binds,
             "network_mode": network,
             "log_config": LogConfig(type="none"),
+            "stdin_open": request.stdin is not None,
             **self._device(request),
             **confinement(),
             "init": space.lease is None,  # else the one who watches is the first process
@@ -351,8 +353,9 @@ class DockerRuntime:
         options = ["no-new-privileges"]
         if any(option.startswith("name=selinux") for option in security):
             options.append("label=disable")  # the caller's folders keep their labels
-        if self._facts.rootless:
-            return {"user": "0:0", "security_opt": options}  # root inside is the caller outside
+        # Root inside is then the caller outside; so it is in the virtual machine of an engine.
+        if self._facts.rootless or sys.platform == "win32":
+            return {"user": "0:0", "security_opt": options}
         identity: dict[str, Any] = {
             "user": f"{os.getuid()}:{os.getgid()}",
             "group_add": [str(group) for group in os.getgroups()],
@@ -385,7 +388,7 @@ def _ended(container: Container, heartbeat: Heartbeat, timer: StepTimer) -> Mapp
     """Wait for the end of the container and return the state that it ended in."""
     while True:
         if heartbeat.silent:
-            raise EnvironmentUnable(_SILENT, _RESTART)
+            raise EnvironmentUnable(SILENT, RESTART)
         try:
             container.wait(timeout=_WAIT_SECONDS if timer.exceeded is None else _STOP_SECONDS)
             break
@@ -396,7 +399,7 @@ def _ended(container: Container, heartbeat: Heartbeat, timer: StepTimer) -> Mapp
                 limit = duration(timer.exceeded)
                 raise EnvironmentUnable(
                     f"the Docker Engine does not end a container whose step took over {limit}",
-                    _RESTART,
+                    RESTART,
                 ) from error
             # Else it has closed its outputs but still runs.
     container.reload()

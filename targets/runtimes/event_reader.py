@@ -11,6 +11,7 @@ from pipeline.contract.events import (
     EVENT,
     Event,
     Noted,
+    Reply,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -116,7 +117,10 @@ class EventReader:
 
 
 def _shown(event: Event, streamed: Streamed) -> Event:
-    """Return ``event`` with each text of the process as one line; what ``try`` streams has more."""
+    """Return ``event`` with each text of the process as one line; what ``try`` streams has more.
+    A reply goes to the program that asked, which gets it as it is, in JSON."""
+    if isinstance(event, Reply):
+        return event
     if isinstance(event, Text):
         return event.model_copy(update={"text": streamed.piece(event.text)})
     texts = {name: _line(value) for name, value in event if isinstance(value, str)}

@@ -6,15 +6,23 @@ long as the engine does nothing.
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import NoReturn
 
 from docker import DockerClient
 from typing_extensions import Self
 
+from targets.errors import EnvironmentUnable, Interrupted
 from targets.toolchain.engine import answers
+
+SILENT = "the Docker Engine does not answer"
+RESTART = "restart it and run again: it goes on from the last finished step"
 
 PATIENCE = 60.0
 """Seconds without an answer after which an engine is given up; one that is busy may take long."""
@@ -31,6 +39,7 @@ class Heartbeat:
         self._give_up = give_up
         self._beat = patience / _BEATS
         self._over = threading.Event()
+        self._deciding = threading.Lock()
         self.silent = False
         """Whether that was so."""
 
@@ -44,7 +53,8 @@ class Heartbeat:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
+        with self._deciding:
+            self._over.set()
 
     def _listen(self) -> None:
         missed = 0
@@ -53,5 +63,46 @@ class Heartbeat:
             missed = 0 if answers(self._client, self._beat) else missed + 1
             if self._over.wait(max(0.0, began + self._beat - time.monotonic())):
                 return
-        self.silent = True
-        self._give_up()
+        with self._deciding:
+            if not self._over.is_set():
+                self.silent = True
+                self._give_up()
+
+
+class _GivenUp(KeyboardInterrupt):
+    """Ends what waits for the engine in the way in which Ctrl-C does."""
+
+
+@contextmanager
+def while_answering(client: DockerClient | None, patience: float = PATIENCE) -> Iterator[None]:
+    """Raise ``EnvironmentUnable`` in the block once the engine has not answered for ``patience``
+    seconds, whatever the block waits for.
+
+    A signal gets the main thread out of a call that blocks; elsewhere, and without a client, the
+    block just runs.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if client is None or not on_main or sys.platform == "win32":
+        yield
+        return
+    heartbeat = Heartbeat(client, _interrupt_main_thread, patience)
+    before = signal.signal(signal.SIGUSR1, _give_up)
+    try:
+        with heartbeat:
+            yield
+    except (KeyboardInterrupt, Interrupted) as ended:
+        if not heartbeat.silent:
+            raise
+        if not isinstance(ended, Interrupted):
+            raise EnvironmentUnable(SILENT, RESTART) from None
+        raise EnvironmentUnable(f"{SILENT}: {ended}", f"{RESTART}\n{ended.hint}") from None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _interrupt_main_thread() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _GivenUp

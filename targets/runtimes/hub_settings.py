@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlsplit
 
-from targets.errors import EnvironmentUnable
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 
 _HUB = (
     "HF_TOKEN",
@@ -23,8 +24,9 @@ def hub_environment() -> dict[str, str]:
     """Return the token and the settings of the hub, for a run that fetches from it.
 
     The address can contain a password, so it is treated like the token. Raises as
-    :func:`hub_token`.
+    :func:`hub_token` and :func:`require_usable_proxy`.
     """
+    require_usable_proxy()
     variables = {name: value for name in _HUB if (value := os.environ.get(name, "").strip())}
     token = hub_token()
     return {**variables, "HF_TOKEN": token} if token else variables
@@ -48,6 +50,26 @@ def hub_token() -> str:
 def hub_endpoint() -> str:
     """Return the address of the hub: ``HF_ENDPOINT``, where that is more than blanks."""
     return (os.environ.get("HF_ENDPOINT", "").strip() or _HUB_ADDRESS).rstrip("/")
+
+
+def require_usable_proxy() -> None:
+    """Raise ``ConfigError`` if the hub would be asked through a SOCKS proxy: no toolchain has the
+    library for one."""
+    from urllib.request import getproxies, proxy_bypass
+
+    try:
+        address = urlsplit(hub_endpoint())
+        proxies = getproxies()
+        proxy = proxies.get(address.scheme) or proxies.get("all", "")
+        is_socks = urlsplit(proxy).scheme.lower().startswith("socks")
+        is_used = is_socks and not proxy_bypass(address.hostname or "")
+    except ValueError:
+        return  # no address: whoever asks will say so
+    if is_used:
+        name = f"{address.scheme}_PROXY" if address.scheme in proxies else "ALL_PROXY"
+        problem = "a SOCKS proxy, through which the hub cannot be asked"
+        advice = "name a proxy that speaks HTTP, or leave the hub out of it with NO_PROXY"
+        raise ConfigError([Problem(problem, key=name.upper(), suggestion=advice)])
 
 
 def hub_is_offline() -> bool:

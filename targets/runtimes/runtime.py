@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 from pipeline.contract.events import Event
 from pipeline.contract.plan import Plan
@@ -64,6 +64,8 @@ class RunRequest:
     resources: ProcessLimits = ProcessLimits()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Extra variables, e.g. a hub token for ``fetch``. Never logged, never in a report."""
+    stdin: IO[bytes] | None = None
+    """A pipe whose content the process reads as its standard input; ``None`` for none."""
     may_stay: frozenset[str] = frozenset()
     """Keys of the steps whose outputs need not come to this machine, if another one makes them."""
     writes: int = 0

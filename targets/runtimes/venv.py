@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from pipeline.process.exit_codes import signal_of
 from targets.disk import Need
@@ -82,9 +83,8 @@ class VenvRuntime:
             killed_before = oom_kills()
             timer = StepTimer(request.resources.step_seconds)
             reader = EventReader(on_event, log, request.step_names, timer)
-            code = self._run(
-                python, self._environment(toolchain, request, space), space, reader, log, timer
-            )
+            environment = self._environment(toolchain, request, space)
+            code = self._run(python, environment, space, reader, log, timer, request.stdin)
         Ending(
             exit_code=code,
             step=reader.step,
@@ -102,11 +102,12 @@ class VenvRuntime:
         reader: EventReader,
         log: Log,
         timer: StepTimer,
+        stdin: IO[bytes] | None,
     ) -> int:
         """Return the exit code; a negative one is a signal, as in ``subprocess``."""
         lease = str(space.lease) if space.lease else None
         command = watched(str(python), lease, "-m", "pipeline", str(space.plan))
-        with child_process.start(command, environment, space.home) as running:
+        with child_process.start(command, environment, space.home, stdin) as running:
             try:
                 with timer.ending(running.kill):
                     child_process.read_until_end(running, reader, log)

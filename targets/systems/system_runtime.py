@@ -55,7 +55,6 @@ class SystemRuntime:
         self._pipeline = pipeline_dir
         self._digests = Digests(notes.cache / "digests.sqlite")
         self._left = LeftOutputs(notes.cache, system)
-        self._brought: set[str] = set()
 
     def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
         """Make the toolchain ready there."""
@@ -153,13 +152,14 @@ class SystemRuntime:
     def _follow(self, job: Job, task: Task, request: RunRequest, on_event: OnEvent) -> None:
         """Read events until the job has ended; fetch each step when it is finished."""
         work = next(mount.source for mount in request.mounts if mount.root == _WORK)
+        kept: set[str] = set()
         timer = StepTimer(request.resources.step_seconds)
         steps = {step.name: step for step in task.plan.steps}
 
         def fetched_first(event: Event) -> None:
             if isinstance(event, StepFinished) and (step := steps.get(event.step)):
                 timer.restart()  # what comes now is not its own time
-                self._bring(job, step, request, work)
+                self._bring(job, step, request, work, kept)
             on_event(event)
 
         with opened_log(request.log) as log:
@@ -172,7 +172,7 @@ class SystemRuntime:
                     reader.close()
                     state = job.state()
                     for step in task.plan.steps:
-                        self._bring(job, step, request, work)
+                        self._bring(job, step, request, work, kept)
                     for data in job.read_log():
                         log.write(data)
             except JobGone:
@@ -197,17 +197,18 @@ class SystemRuntime:
             time_limit=timer.exceeded,
         ).check()
 
-    def _bring(self, job: Job, step: Step, request: RunRequest, work: Path) -> None:
-        """Fetch the finished ``step``, or have it stay there: once, and if there is one."""
-        if step.key in self._brought or (work / step.key).exists():
+    def _bring(self, job: Job, step: Step, request: RunRequest, work: Path, kept: set[str]) -> None:
+        """Fetch the finished ``step``, or have it stay there, once; ``kept`` are those that do."""
+        if step.key in kept or (work / step.key).exists():
             return
-        kept = job.leave(step.key) if step.key in request.may_stay else None
-        if kept is not None:
-            result = take_in_left(step, kept.result, kept.files, request.plan.origin)
-            self._left.note(result, kept.tree)
-        elif not job.collect(step.key, work / step.key):
-            return
-        self._brought.add(step.key)
+        may_stay = step.key in request.may_stay
+        left = job.leave(step.key) if may_stay else None
+        if left is not None:
+            result = take_in_left(step, left.result, left.files, request.plan.origin)
+            self._left.note(result, left.tree)
+            kept.add(step.key)
+        elif job.collect(step.key, work / step.key) and may_stay:
+            self._say(f"{step.name} comes here: {self.system.name} has no room to keep it")
 
     @contextmanager
     def _cancelled_if_broken_off(self, job_id: str) -> Iterator[None]:

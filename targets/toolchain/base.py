@@ -26,7 +26,7 @@ from targets.toolchain.debian.package_lock import require_none_older, resolve
 from targets.toolchain.debian.packages import PackageLock, read_locks
 from targets.toolchain.engine import import_image, platform_of, reason, request_timeout
 from targets.toolchain.engine_lock import engine_lock
-from targets.toolchain.platforms import this_machine
+from targets.toolchain.platforms import or_venv, this_machine
 from targets.toolchain.rootfs import DEBIAN_PACKAGES, MAKERS, MMDEBSTRAP, Rootfs
 
 PROBE_SECONDS = 6
@@ -184,7 +184,7 @@ def no_base() -> EnvironmentUnable:
         "no base image can be had: the Docker Engine reaches no registry that serves it, "
         f"{needed} to make it is not installed, and neither apt of this machine nor "
         f"{HOST} serves the packages in its lock",
-        f"`apt-get install {needed}`, or let the engine reach a registry, or use `--runtime venv`",
+        or_venv(f"`apt-get install {needed}`, or let the engine reach a registry"),
     )
 
 
@@ -237,7 +237,7 @@ def _pull(
     except (APIError, RequestException) as error:
         raise EnvironmentUnable(
             f"the base image cannot be pulled: {reason(error)}",
-            "check the engine's network and disk, or use `--runtime venv`",
+            or_venv("check the engine's network and disk"),
         ) from error
     return BaseImage(reference, reference)
 

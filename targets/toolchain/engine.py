@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 import tempfile
 import uuid
@@ -21,6 +22,7 @@ from requests.exceptions import RequestException, Timeout
 from targets.errors import EngineElsewhere, EnvironmentUnable
 from targets.toolchain.engine_address import engine_address
 from targets.toolchain.engine_facts import podmans_version
+from targets.toolchain.platforms import or_venv
 from targets.toolchain.run_tool import DISK_FULL
 
 OLDEST_API = (1, 41)
@@ -37,6 +39,8 @@ _NO_INIT = "container-init binary not found"
 _ANY_API = "1.41"
 """A version for a client that asks which the engine speaks, and nothing else."""
 _REGISTRIES = ("docker.io/", "localhost/")
+_NOT_THERE = ("FileNotFoundError", "No such file", "cannot find the file")
+"""How errors say that there is no socket and, on Windows, no named pipe."""
 
 
 def connect() -> DockerClient:
@@ -60,7 +64,7 @@ def connect() -> DockerClient:
         client.close()
         raise EnvironmentUnable(
             f"the Docker Engine runs {system} containers",
-            "switch it to Linux containers, or use `--runtime venv`",
+            or_venv("switch it to Linux containers"),
         )
     client.api.timeout = REQUEST_SECONDS
     return client
@@ -101,7 +105,7 @@ def no_init(error: APIError) -> EnvironmentUnable:
     """Return the error for an engine that has none."""
     return EnvironmentUnable(
         f"Podman has no init for its containers ({reason(error)})",
-        "`apt-get install catatonit`, or use `--runtime venv`",
+        or_venv("`apt-get install catatonit`"),
     )
 
 
@@ -149,8 +153,10 @@ def require_shared_folders(client: DockerClient, folder: Path) -> None:
             raise unable(
                 f"the engine cannot mount what is in {existing}: "
                 f"{elsewhere if absent else reason(error)}",
-                "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where it "
-                "shares some folders, name one with `--cache`; or use `--runtime venv`",
+                or_venv(
+                    "use an engine that runs here: see DOCKER_HOST and `docker context ls`; where "
+                    "it shares some folders, name one with `--cache`"
+                ),
             ) from error
 
 
@@ -192,7 +198,7 @@ def _fresh_folder(parent: Path) -> Iterator[str]:
 def _too_old(what: str) -> EnvironmentUnable:
     return EnvironmentUnable(
         f"the Docker Engine is too old ({what})",
-        "Quern needs Docker Engine 20.10 (API 1.41) or newer; or use `--runtime venv`",
+        or_venv("Quern needs Docker Engine 20.10 (API 1.41) or newer"),
     )
 
 
@@ -203,29 +209,44 @@ def _unusable(error: Exception) -> EnvironmentUnable:
     if "Read timed out" in text:
         return EnvironmentUnable(
             f"the Docker Engine has not answered for {ANSWER_SECONDS} s",
-            "restart it, or use `--runtime venv`",
+            or_venv("restart it"),
         )
     if "paramiko" in text:
         return EnvironmentUnable(
             "the Docker Engine is another machine's, reached through SSH",
-            "use one that runs here (`docker context use default`), or `--runtime venv`",
+            or_venv("use one that runs here (`docker context use default`)"),
         )
     if "Permission denied" in text or "PermissionError" in text:
         return EnvironmentUnable(
             "no permission to use the Docker Engine",
-            "add yourself to the group that owns its socket: `sudo usermod -aG docker $USER`, "
-            "then log in again; or use `--runtime venv`",
+            or_venv(
+                "add yourself to the group that owns its socket: `sudo usermod -aG docker $USER`, "
+                "then log in again"
+            ),
         )
-    if "FileNotFoundError" in text or "No such file" in text:
-        return EnvironmentUnable(
-            "no Docker Engine is installed or running",
-            "install one, e.g. `apt-get install docker.io`, or start Podman's, "
-            "`systemctl --user enable --now podman.socket`; or use `--runtime venv`",
-        )
+    if any(words in text for words in _NOT_THERE):
+        return EnvironmentUnable("no Docker Engine is installed or running", or_venv(_install()))
     return EnvironmentUnable(
         f"no Docker Engine answers ({_short(text)})",
-        "start it, or check DOCKER_HOST and `docker context ls`, or use `--runtime venv`",
+        or_venv("start it, or check DOCKER_HOST and `docker context ls`"),
     )
+
+
+def _install() -> str:
+    """Return how one gets an engine on this system."""
+    match sys.platform:
+        case "darwin":
+            return (
+                "install and start one: Docker Desktop, or `brew install colima docker` and "
+                "`colima start`"
+            )
+        case "win32":
+            return "install Docker Desktop, start it, and have it run Linux containers"
+        case _:
+            return (
+                "install one, e.g. `apt-get install docker.io`, or start Podman's, "
+                "`systemctl --user enable --now podman.socket`"
+            )
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def engine_address(
 
 def _sockets(environment: Mapping[str, str]) -> Iterator[Path]:
     """Yield where engines put their sockets by default, the user's own first."""
+    if sys.platform == "win32":
+        return  # engines have named pipes there, and docker-py knows the one
     own = Path(environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     yield own / "docker.sock"
     yield own / "podman" / "podman.sock"

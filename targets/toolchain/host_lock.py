@@ -4,7 +4,8 @@
 
     requirements.lock          packages that ``python -m targets`` imports
     requirements-bench.lock    these, and those of the ``bench`` command
-    requirements-release.lock  those of the first, and of the ``release`` and ``verify`` commands
+    requirements-release.lock  those of the first, and of ``release``, ``verify`` and ``push``
+    requirements-serve.lock    those of the first, and of the ``serve`` command
     requirements-mlflow.lock   those of the first, and of the ``export-mlflow`` command
     requirements-dev.lock      all but the last, and those of tests, lint and types
     requirements-nox.lock      only nox, for the ``./nox`` launcher
@@ -48,6 +49,7 @@ class HostLock:
 
 _BENCH = ("--extra", "bench")
 _RELEASE = ("--extra", "release")
+_SERVE = ("--extra", "serve")
 
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
@@ -58,14 +60,19 @@ HOST_LOCKS = (
         ("requirements.lock", "requirements-bench.lock"),
     ),
     HostLock(
+        "requirements-serve.lock",
+        ("pyproject.toml", *_SERVE),
+        ("requirements.lock", "requirements-release.lock"),
+    ),
+    HostLock(
         "requirements-mlflow.lock",
         ("pyproject.toml", "--extra", "mlflow"),
         ("requirements.lock",),
     ),
     HostLock(
         "requirements-dev.lock",
-        ("pyproject.toml", *_BENCH, *_RELEASE, "--group", "dev"),
-        ("requirements-bench.lock", "requirements-release.lock"),
+        ("pyproject.toml", *_BENCH, *_RELEASE, *_SERVE, "--group", "dev"),
+        ("requirements-bench.lock", "requirements-release.lock", "requirements-serve.lock"),
     ),
     HostLock("requirements-nox.lock", ("--group", "nox"), ("requirements-dev.lock",)),
 )

@@ -15,8 +15,6 @@ class Platform:
 
     docker: str
     """Docker's name: ``linux/amd64``."""
-    machine: str
-    """Value of ``platform.machine()`` on it."""
     uv: str
     """Value of uv's ``--python-platform``."""
     wheels: tuple[str, ...]
@@ -34,19 +32,20 @@ _PLATFORMS = {
     for platform in (
         Platform(
             docker="linux/amd64",
-            machine="x86_64",
             uv="x86_64-manylinux_2_28",
             wheels=_manylinux("x86_64", 5, ("manylinux2014", "manylinux2010", "manylinux1")),
         ),
         Platform(
             docker="linux/arm64",
-            machine="aarch64",
-            uv="aarch64-manylinux_2_28",
-            wheels=_manylinux("aarch64", 17, ("manylinux2014",)),
+            uv="aarch64-manylinux_2_34",
+            wheels=(
+                *_manylinux("aarch64", 17, ("manylinux2014",)),
+                # What the wheels of ONNX Runtime for CUDA ask for, and the base of images has.
+                *(f"manylinux_2_{minor}_aarch64" for minor in range(29, 35)),
+            ),
         ),
         Platform(
             docker="windows/amd64",
-            machine="AMD64",
             uv="x86_64-pc-windows-msvc",
             wheels=("win_amd64",),
         ),
@@ -70,6 +69,18 @@ def native() -> str:
     """Return the platform of processes outside of containers; on macOS ``darwin``, for which there
     are no locks."""
     return "darwin" if sys.platform == "darwin" else this_machine()
+
+
+def builds_without_engine() -> bool:
+    """Return whether a virtual environment of this machine can build: toolchains that do are locked
+    for Linux only."""
+    return native().startswith("linux/")
+
+
+def or_venv(remedy: str) -> str:
+    """Return ``remedy`` for an engine that cannot be used, with the way that needs none, where
+    there is one."""
+    return f"{remedy}; or use `--runtime venv`" if builds_without_engine() else remedy
 
 
 def this_machine() -> str:

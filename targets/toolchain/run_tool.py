@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,7 +54,7 @@ def run_tool(
             text=True,
             errors="replace",
             check=False,
-            preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGKILL)
+            preexec_fn=partial(end_with_parent, os.getpid(), "SIGKILL")
             if sys.platform == "linux"
             else None,
         )

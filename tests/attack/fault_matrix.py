@@ -21,6 +21,8 @@ from pydantic import JsonValue
 
 from pipeline.builder import beside
 from pipeline.builder.matrices import replaced
+from pipeline.builder.options import OPTIONS
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks import graph, rebuild
 from pipeline.contract.result import StepResult
 from pipeline.contract.step import Inputs, Reporter
@@ -107,7 +109,8 @@ def failed(artifact: Path, checkpoint: Path | None, made: StepResult) -> dict[st
         metrics={"artifact": made.metrics},
         absent_device="" if provider == "cpu" else _ABSENT,
     )
-    outcome = rebuild.Check().judge(inputs, rebuild.RebuildParams())
+    elsewhere = None if OPTIONS in made.metrics else ModelBuilderParams.model_validate({})
+    outcome = rebuild.Check().judge(inputs, rebuild.RebuildParams(built_with=elsewhere))
     found = {v.name: v.detail for v in outcome.verdicts if v.status == "failed"}
     if found:
         return found

@@ -109,6 +109,13 @@ LIFE_CYCLE: tuple[Tried, ...] = (
         _ENGINE,
     ),
     Tried(
+        "an engine that stands still while an image is made",
+        0,
+        1,
+        "after a minute, exit code 4, and it is said what may be left",
+        _ENGINE,
+    ),
+    Tried(
         "a step that takes more memory than its limit, or than there is",
         1,
         len(RUNTIMES) * len(STEP_MOMENTS),

@@ -35,7 +35,7 @@ chat = {chat}
 [passes.lora]
 r = 4
 max_steps = 4
-learning_rate = 2e-3
+learning_rate = {rate}
 keep = "last"
 
 [passes.merge]
@@ -72,6 +72,7 @@ def write_config(family: Family, checkpoints: Path, seed: int = 0, timed: bool =
     text = CONFIG.format(
         name=json.dumps(family.name),
         seed=seed,
+        rate=family.rate,
         skipped="" if timed else 'skip_checks = ["latency", "memory"]',
         source=json.dumps(str(checkpoints / family.name)),
         data=json.dumps(str(checkpoints / "tones.jsonl")),

@@ -21,6 +21,7 @@ from tests.conftest import shared_folder
 from tests.support.browser import Browser
 from tests.support.capabilities import program, skip_or_fail
 from tests.support.command import Quern
+from tests.support.held_builds import HeldBuilds, held_builds_in
 from tests.support.release_world import ReleaseWorld, make_release_world
 from tests.support.warm_process import warm_output
 from tests.support.warm_runtime import WarmRuntime
@@ -74,6 +75,15 @@ def warm_runtime(cache_dir: Path) -> Iterator[WarmRuntime]:
     """Yield a virtual environment whose processes have the libraries already."""
     with WarmRuntime(cache_dir) as warm:
         yield warm
+
+
+@pytest.fixture(scope="module")
+def held_builds(
+    cache_dir: Path, tiny: Path, warm_runtime: WarmRuntime, tmp_path_factory: pytest.TempPathFactory
+) -> HeldBuilds:
+    """Return builds of the tiny model whose answers can be held to a form."""
+    folder = tmp_path_factory.mktemp("held")
+    return held_builds_in(folder, tiny / "checkpoint", cache_dir, warm_runtime)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +164,7 @@ def world(
     cache_dir: Path,
     toolchain_python: Path,
 ) -> Iterator[ReleaseWorld]:
-    """Yield two people who released the same, each for themselves."""
+    """Yield two people with the same sources, of whom the first one has made a release."""
     # Other users must be able to reach it, unlike the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="quern-release-"))
     try:

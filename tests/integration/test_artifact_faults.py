@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ KINDS: Mapping[str, Kind] = {
     "int4 with an int4 embedding": Kind({"embedding": "int4"}),
     "int8": Kind({"precision": "int8"}),
     "fp32": Kind({"precision": "fp32"}),
+    "int4 as QDQ": Kind({"algorithm": "default", "extra_options": {"use_qdq": True}}),
     "projections apart": Kind({"fuse_qkv": False}),
     "cuda": Kind({"execution_provider": "cuda"}),
     "cuda in bf16": Kind({"execution_provider": "cuda", "bf16_io": True}),
@@ -77,6 +79,10 @@ KINDS: Mapping[str, Kind] = {
     "Phi-4-mini: longrope": Kind(family="phi-4-mini"),
     "SmolLM2 on directml": Kind({"execution_provider": "dml"}, family="smollm2", older=True),
     "LFM2: convolutions": Kind(family="lfm2"),
+}
+ELSEWHERE = {
+    "a ready model, its checkpoint and how it was built": "checkpoint",
+    "a ready model alone": None,
 }
 NEVER = 40
 """More faults than any kind lacks the parts for."""
@@ -141,6 +147,27 @@ def test_each_fault_is_named_in_an_artifact_merged_and_built_at_once(
     assert not not_named(said)
 
 
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_each_fault_is_named_in_a_model_that_was_built_elsewhere(
+    toolchain_python: Path, material: Path, tmp_path: Path, name: str
+) -> None:
+    """With its checkpoint and how it was built; without, those that its own parts show."""
+    work = tmp_path / "work"
+    made = plans.step("made", "pass", {"model": plans.CHECKPOINT}, type="model_builder")
+    plans.must_run(toolchain_python, work, material, [made])
+    shutil.copytree(work / "made" / "output", material / "ready", dirs_exist_ok=True)
+    folder = {"folder": plans.material_input("ready")}
+    step = plans.step("import_onnx", "pass", folder, {"folder": "ready"})
+    plans.must_run(toolchain_python, work, material, [step])
+    checkpoint = ELSEWHERE[name]
+    source = None if checkpoint is None else material / checkpoint
+    said = matrix(toolchain_python, work, step, source)
+    assert said.pop("") == {"named": {}}
+    planted = len(said) - len(KINDS["int4, without options"].inapplicable(said))
+    passed = not_named(said)
+    assert row_of(name) == f"| {name} | {planted} | {planted - len(passed) if passed else 'all'} |"
+
+
 def test_each_fault_is_named_in_a_tuned_artifact(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +184,13 @@ def test_each_fault_is_named_in_a_tuned_artifact(
 
 def counted(name: str) -> int | None:
     """Return how many faults the page says were planted in a kind of artifact, if it does."""
-    text = (PROJECT / "docs" / "security.md").read_text("utf-8")
-    found = re.search(rf"^\| {re.escape(name)} \| (\d+) \| all \|", text, re.M)
+    found = re.fullmatch(rf"\| {re.escape(name)} \| (\d+) \| all \|", row_of(name) or "")
     return int(found[1]) if found else None
+
+
+def row_of(name: str) -> str | None:
+    """Return what the page says of a kind of artifact, if it does: how many were planted, and how
+    many of them are named."""
+    text = (PROJECT / "docs" / "security.md").read_text("utf-8")
+    found = re.search(rf"^\| {re.escape(name)} \| \d+ \| \w+ \|", text, re.M)
+    return found[0] if found else None

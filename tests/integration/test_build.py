@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from targets.cli.options import PROJECT
+from targets.report.judged import judge
+from targets.report.report_schema import Report
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import Driver, driver_of
 from tests.support.command import Quern
@@ -55,6 +57,13 @@ def test_build_rebuild_edit_and_limit(
     assert {"base", "tuned", "artifact", "metric", "samples"} <= report["quality"].keys()
     assert report["latency"]["prompts"] >= 64
     assert not any(cached(report).values())
+    assert all(one.words for one in judge(Report.model_validate(report))), "each is explained"
+    rows = project.data.read_text("utf-8").splitlines()
+    for wrong in report["quality"]["wrong"]:
+        row = json.loads(rows[int(wrong["place"].rpartition(":")[2]) - 1])
+        assert (wrong["expected"], row["phrase"] in wrong["asked"]) == (row["tone"], True)
+    share, count = report["quality"]["artifact"], len(report["quality"]["wrong"])
+    assert count == min(round((1 - share) * report["quality"]["samples"]), 100)
     model = dist / "small" / "cpu" / "model"
     assert {file["path"] for file in report["files"]} == {
         str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()

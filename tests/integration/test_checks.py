@@ -65,6 +65,8 @@ REBUILD_FAULTS = {
     "zero_point_of_a_column": "same_weights",
 }
 OTHER_GRAPHS = {"int8", "fp32"}
+PAIRS = {"algorithm": "default", "extra_options": {"use_qdq": True}}
+"""Weights that a node of its own makes floats of (QDQ)."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def bench(
             plans.step(name, "pass", model, {"precision": name}, type="model_builder")
             for name in sorted(OTHER_GRAPHS)
         ),
+        plans.step("pairs", "pass", model, PAIRS, type="model_builder"),
     ]
     plans.must_run(bench.python, bench.work, material, builds)
     bench.spoil(sorted({*GRAPH_FAULTS, *REBUILD_FAULTS, "scrambled", "shortest_answer"}))
@@ -127,7 +130,10 @@ def bench(
     quick: dict[str, Any] = {"lengths": [], "rounds": 12}
     limits = {"first_token_ms": 1000.0, "token_ms": 100.0, **quick}
     steps = [
-        *(check("graph", name) for name in ("model_builder", *sorted(OTHER_GRAPHS), *spoiled)),
+        *(
+            check("graph", name)
+            for name in ("model_builder", "pairs", *sorted(OTHER_GRAPHS), *spoiled)
+        ),
         *(check("rebuild", name) for name in ("model_builder", *sorted(OTHER_GRAPHS))),
         *(check("rebuild", name) for name in REBUILD_FAULTS),
         data_check("generation", "model_builder"),
@@ -153,6 +159,14 @@ def test_a_good_artifact_passes(bench: Bench, kind: str) -> None:
 def test_other_precisions_pass_as_what_they_are(bench: Bench, precision: str) -> None:
     for kind in ("graph", "rebuild"):
         assert not plans.failed_verdicts(bench.work, f"{kind}-{precision}")
+
+
+def test_matrices_that_nodes_of_their_own_make_floats_of_count_as_quantized(bench: Bench) -> None:
+    verdicts = plans.result(bench.work, "graph-pairs").verdicts
+    assert all(verdict.status == "passed" for verdict in verdicts), verdicts
+    graph = (bench.work / "pairs" / "output" / "model.onnx").read_bytes()
+    assert b"DequantizeLinear" in graph
+    assert b"MatMulNBits" not in graph
 
 
 def test_a_second_build_has_the_same_bytes_and_knows_no_path(bench: Bench) -> None:

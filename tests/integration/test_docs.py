@@ -59,6 +59,7 @@ LEAST = {
     ),
     "./nox -s bench-commands": "./nox -s bench-commands -- --runs 1 --out dist/measured.md",
     "./nox -s bench-job": "./nox -s bench-job -- --jobs 2 --out dist/measured.md",
+    "./nox -s bench-installed -- MODEL": "./nox -s bench-installed -- --help",
     "./nox -s bench-shared": (
         './nox -s bench-shared -- --megabytes 20 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
@@ -66,6 +67,9 @@ LEAST = {
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",
+    # It does not end by itself: its own tests ask it.
+    "./nox -s serve": "./nox -s serve -- --help",
+    "./nox -s push -- hf:ORG/NAME": "./nox -s push -- hf:ORG/NAME --dry-run",
     # Another lock would have the images made anew.
     "./nox -s lock -- --base": "./nox -s lock -- --base --keep",
 }
@@ -108,6 +112,8 @@ SLOW = (
     "import",
     "build",
     "try",
+    "push",
+    "serve",
     "lock",
     "pre-commit",
 )
@@ -207,7 +213,7 @@ def _needed(command: str) -> tuple[str, str] | None:
         return LEAST["./nox -s bench"], "dist/tone/bench/bench.json"
     if "smollm2.toml" in command:
         return "./nox -s fetch-smollm", "configs/models"
-    if command.startswith("./nox -s try") or "--baseline" in command:
+    if command.startswith(("./nox -s try", "./nox -s push")) or "--baseline" in command:
         return "./nox -s build-cpu", "dist/tone/cpu"
     if "--rebuilt-by" in command:
         return REBUILT, "dist/tone/release/1.2.0/rebuilt.intoto.jsonl"

@@ -166,8 +166,23 @@ def test_an_output_that_stays_there_is_read_there(
     shutil.rmtree(tmp_path / "second")
     with pytest.raises(EnvironmentUnable, match="what an earlier step left on box was removed"):
         run(second, "copy")
+    with filled(engine, 120 << 20):
+        # There is no room for a copy: it comes here.
+        assert (run(first, "most", first) / "output" / "most").stat().st_size > 32 << 20
     system.close()
     assert engine.left() == []
+
+
+@contextmanager
+def filled(engine: EngineElsewhere, free: int) -> Iterator[None]:
+    """Leave so many bytes on the engine's disk while the block runs."""
+    filler = engine.folder / "filler"
+    try:
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(engine.folder).free - free)
+        yield
+    finally:
+        filler.unlink()
 
 
 def test_a_build_over_tls(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
@@ -588,14 +603,8 @@ def test_a_connection_that_drops_while_results_are_fetched(
 def test_too_little_room_is_said_before_anything_is_sent(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
-    free = shutil.disk_usage(engine.folder).free
-    filler = engine.folder / "filler"
-    try:
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - (32 << 20))
+    with filled(engine, 32 << 20):
         said = refused(fresh, project)
-    finally:
-        filler.unlink()
     assert "too little room on box" in said
     assert "nothing was sent" in said
     assert engine.left() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from targets.cli.options import PROJECT
+from targets.target import target_names
 from tests.support.command import Quern
 from tests.support.project import make_project
+from tests.support.quick_builds import quick_project
 
 CHECKERS = ("twine==7.0.0", "check-wheel-contents==0.6.3")
 
@@ -95,7 +98,9 @@ def test_the_wheel_has_every_file_of_the_clone_and_takes_no_common_name(wheel: P
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     ours = {name if name.startswith("quern/") else f"quern/{name}" for name in listed}
-    assert names == ours
+    stubs = {name for name in names if name.endswith(".pyi")}
+    assert names - stubs == ours
+    assert {name.removesuffix("i") for name in stubs} <= ours
 
 
 def test_a_plan_has_the_keys_of_the_clone(installed: Installed, quern: Quern, folder: Path) -> None:
@@ -123,6 +128,24 @@ def test_sessions_are_commands(installed: Installed, folder: Path) -> None:
     listed = installed("quern", "--help", folder=folder).stdout
     assert "doctor" in listed
     assert " lock " not in listed
+
+
+def test_every_session_that_is_a_command_is_one_here(installed: Installed, folder: Path) -> None:
+    of_commands = {
+        path.stem.rstrip("_").replace("_", "-")
+        for path in (PROJECT / "targets" / "cli" / "commands").glob("[!_]*.py")
+    }
+    of_targets = {f"{name}-{target}" for name in ("build", "check") for target in target_names()}
+    sessions = of_commands - {"lock", "schema"} | of_targets
+    program = (
+        "import sys; from quern.house import house; sys.path.insert(0, str(house()))\n"
+        "from click.testing import CliRunner; from targets.cli.main import main\n"
+        "names = sys.argv[1:]\n"
+        "codes = {name: CliRunner().invoke(main, [name, '-h']).exit_code for name in names}\n"
+        "print(*[name for name, code in codes.items() if code])"
+    )
+    ran = installed("python", "-c", program, *sorted(sessions), folder=folder)
+    assert (ran.stdout.strip(), ran.stderr) == ("", "")
 
 
 def test_messages_name_its_own_command(installed: Installed, folder: Path) -> None:
@@ -167,6 +190,50 @@ def test_a_program_plans_and_gets_errors_as_exceptions(
     assert keys == [step["key"] for step in plans[0]["steps"]]
     at = wrong.read_text("utf-8").splitlines().index("rnak = 8") + 1
     assert (code, line, key) == (2, at, "passes.lora.rnak")
+
+
+TYPED = """
+import quern
+
+(plan,) = quern.plan("small.toml", targets=["cpu"])
+reveal_type(plan.steps[0].step.key)
+try:
+    (report,) = quern.build("small.toml")
+    reveal_type(report.status)
+    reveal_type(report.checks[0].value)
+    report.outcome
+except quern.ChecksFailed as error:
+    reveal_type(error.reports[0].target)
+except quern.ConfigError as error:
+    reveal_type(error.problems[0].line)
+quern.build(3)
+"""
+
+
+def test_a_type_checker_sees_what_is_behind_the_package(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(TYPED.lstrip(), "utf-8")
+    python = ("--python-executable", str(installed.folder / "bin" / "python"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *python, "program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.split(":", 1)[1] for line in ran.stdout.splitlines()]
+    assert lines == [
+        '4: note: Revealed type is "str"',
+        """7: note: Revealed type is "Literal['passed'] | Literal['failed'] | """
+        """Literal['unverified']\"""",
+        '8: note: Revealed type is "float | None"',
+        '9: error: "Report" has no attribute "outcome"  [attr-defined]',
+        '11: note: Revealed type is "str"',
+        '13: note: Revealed type is "int | None"',
+        '14: error: Argument 1 to "build" has incompatible type "int"; expected '
+        '"str | PathLike[str]"  [arg-type]',
+    ]
 
 
 def test_a_program_with_modules_of_these_names_is_told(installed: Installed, folder: Path) -> None:
@@ -214,3 +281,32 @@ def test_the_program_of_the_page_builds_what_the_command_built(
         assert (first, last) == ("cpu ['quality']", str(failed))
     else:
         assert first == "cpu []"
+
+
+NOTEBOOK = PROJECT / "docs" / "examples" / "quern.ipynb"
+NOTEBOOK_PACKAGES = ("nbclient==0.11.0", "ipykernel==7.4.0")
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_page_runs(installed: Installed, tmp_path: Path) -> None:
+    project = quick_project(tmp_path)
+    project.config.rename(tmp_path / "support.toml")
+    shutil.copy(NOTEBOOK, tmp_path)
+    python = installed.folder / "bin" / "python"
+    pip = (sys.executable, "-m", "uv", "pip", "install", "--python", str(python))
+    subprocess.run([*pip, *NOTEBOOK_PACKAGES], check=True)
+    no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
+    command = ("jupyter", "execute", "--inplace", "quern.ipynb")
+    ran = installed(*command, folder=tmp_path, changes=no_engine)
+    assert ran.returncode == 0, ran.stderr
+    cells = json.loads((tmp_path / "quern.ipynb").read_text("utf-8"))["cells"]
+    shown = [
+        "".join(output["data"]["text/plain"])
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "execute_result"
+    ]
+    report = json.loads((tmp_path / "dist/small/cpu/report.json").read_text("utf-8"))
+    assert shown[1] == repr(report["status"])
+    assert all(repr(check["name"]) in shown[2] for check in report["checks"])
+    assert not any(cell.get("outputs") for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"])

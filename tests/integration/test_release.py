@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from targets.errors import EnvironmentUnable
 from targets.place import place_of
 from targets.release import layout
 from targets.release.archive import read_members
+from targets.release.compare_releases import compare_releases
 from targets.release.provenance import without_times
 from targets.release.read_release import read_release
 from targets.release.rebuild import require_same_platform
@@ -40,6 +42,7 @@ from targets.signatures.envelope import read_envelope
 from targets.signatures.signing import trusted_file
 from targets.target import load_target
 from tests.support.clocks import SteppingClock
+from tests.support.command import CommandResult
 from tests.support.key_files import private_file, public_file
 from tests.support.release_world import (
     VERSION,
@@ -56,48 +59,103 @@ from tests.support.release_world import (
 pytestmark = pytest.mark.engine
 
 
-def test_two_people_release_the_same_bytes(world: ReleaseWorld) -> None:
-    ours, theirs = files_in(world.release), files_in(release_of(world.second))
-    assert (
-        ours.keys()
-        == theirs.keys()
-        == {
-            "SHA256SUMS",
-            "provenance.intoto.jsonl",
-            "sbom.cdx.json",
-            "small-1.2.0-adapter.tar",
-            "small-1.2.0-cpu.tar",
-        }
+TELLS = {"provenance.intoto.jsonl", "SHA256SUMS"}
+"""Files that tell of when and where a release was made: one by its digest of the other."""
+FILES = {*TELLS, "sbom.cdx.json", "small-1.2.0-adapter.tar", "small-1.2.0-cpu.tar"}
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """How the second one rebuilt the release of the first one, without network."""
+
+    ran: CommandResult
+    folder: Path
+    """What they made: all but a provenance."""
+
+
+@pytest.fixture(scope="module")
+def rebuilt(world: ReleaseWorld, no_network: tuple[str, ...]) -> Rebuilt:
+    kept = world.second.home / "rebuilt"
+    ran = world.second.run(
+        *("verify", str(world.release), "--key", str(world.public), "--json"),
+        *("--keep", str(kept)),
+        before=no_network,
     )
-    told = {"provenance.intoto.jsonl", "SHA256SUMS"}  # of when and where, and its digest
-    for name in ours.keys() - told:
-        assert ours[name] == theirs[name], name
+    return Rebuilt(ran, kept)
+
+
+@pytest.fixture(scope="module")
+def second_release(world: ReleaseWorld) -> Path:
+    """Let the second one make the same release, and return it."""
+    ran = world.second.run(*release_arguments(world.private))
+    assert ran.code == 0, ran.stdout + ran.stderr
+    return release_of(world.second)
+
+
+def differing(one: Path, other: Path) -> set[str]:
+    """Return the names of the files that differ."""
+    ours, theirs = files_in(one), files_in(other)
+    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+
+
+def test_verified_by_rebuilding_it_without_network(world: ReleaseWorld, rebuilt: Rebuilt) -> None:
+    """By another user, in another place, with another locale, time zone and umask."""
+    assert rebuilt.ran.code == 0, rebuilt.ran.stdout + rebuilt.ran.stderr
+    found = json.loads(rebuilt.ran.stdout)
+    cpu = statement_in(world.release)["predicate"]["buildDefinition"]["internalParameters"]
+    before = f"trained on {cpu['machine']['cpu']}, as this machine is: it can make the same bytes"
+    assert before in " ".join(rebuilt.ran.stderr.split())
+    assert found["same"] is True
+    assert found["trained_again"] is True
+    assert found["signed_by"] == "the key release.pub"
+    assert len(found["compared"]) == 4
+    assert files_in(world.release).keys() == FILES
+    assert differing(world.release, rebuilt.folder) == TELLS
+    if os.getuid() == 0:
+        assert rebuilt.folder.stat().st_uid != world.release.stat().st_uid
+    assert stat.S_IMODE(rebuilt.folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.slow
+def test_two_people_release_the_same_bytes(world: ReleaseWorld, second_release: Path) -> None:
+    assert differing(world.release, second_release) == TELLS
+    assert files_in(second_release).keys() == FILES
     statements = [
-        without_times(parse_statement(read_envelope(files[name], Path(name)).payload, Path(name)))
-        for files in (ours, theirs)
-        for name in ["provenance.intoto.jsonl"]
+        without_times(parse_statement(read_envelope(file.read_bytes(), file).payload, file))
+        for file in (release / layout.PROVENANCE for release in (world.release, second_release))
     ]
     assert statements[0] == statements[1]
-    assert statement_in(world.release) != statement_in(release_of(world.second))  # the times
+    assert statement_in(world.release) != statement_in(second_release)  # the times
     trained = [
         json.loads((somebody.work / "dist/small/cpu/report.json").read_text())["passes"]
         for somebody in (world.first, world.second)
     ]
     assert not any(step["cached"] for report in trained for step in report)
     if os.getuid() == 0:
-        assert release_of(world.second).stat().st_uid != world.release.stat().st_uid
-    assert stat.S_IMODE(release_of(world.second).stat().st_mode) == 0o700
+        assert second_release.stat().st_uid != world.release.stat().st_uid
+    assert stat.S_IMODE(second_release.stat().st_mode) == 0o700
+    assert not named_in(second_release, world)
 
 
-def test_nothing_in_it_names_place_or_person(world: ReleaseWorld) -> None:
+def test_nothing_in_it_names_place_or_person(world: ReleaseWorld, rebuilt: Rebuilt) -> None:
+    assert not named_in(world.release, world)
+    assert not named_in(rebuilt.folder, world)
+
+
+def named_in(release: Path, world: ReleaseWorld) -> list[tuple[str, str]]:
+    """Return the files that name a place or a person, with what they name."""
     texts = [world.folder.name, "somewhere else", "Kathmandu"]
     if len(os.uname().nodename) > 5:  # a shorter one may be there by chance
         texts.append(os.uname().nodename)
-    for name, content in files_in(release_of(world.second)).items():
-        if name.endswith(".jsonl"):
-            content = base64.b64decode(json.loads(content)["payload"])
-        for text in texts:
-            assert text.encode() not in content, (name, text)
+    contents = files_in(release)
+    for name in contents.keys() & {layout.PROVENANCE}:
+        contents[name] = base64.b64decode(json.loads(contents[name])["payload"])
+    return [
+        (name, text)
+        for name, content in contents.items()
+        for text in texts
+        if text.encode() in content
+    ]
 
 
 def test_what_is_in_it(world: ReleaseWorld) -> None:
@@ -147,21 +205,6 @@ def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> Non
     assert predicate.run_details.builder.id.startswith("urn:uuid:")
     assert predicate.run_details.metadata.started_on.seconds > 0
     assert len(predicate.build_definition.resolved_dependencies) == 10
-
-
-def test_verified_by_rebuilding_it_without_network(
-    world: ReleaseWorld, no_network: tuple[str, ...]
-) -> None:
-    ran = world.second.run(
-        *("verify", str(world.release), "--key", str(world.public), "--json"),
-        before=no_network,
-    )
-    assert ran.code == 0, ran.stdout + ran.stderr
-    found = json.loads(ran.stdout)
-    assert found["same"] is True
-    assert found["trained_again"] is True
-    assert found["signed_by"] == "the key release.pub"
-    assert len(found["compared"]) == 4
 
 
 @pytest.mark.slow
@@ -220,32 +263,50 @@ def test_other_inputs_are_named_before_anything_runs(world: ReleaseWorld) -> Non
     assert "pretrain" not in ran.stdout
 
 
-def test_what_this_machine_can_prove_is_said_before_anything_runs(
+def test_what_another_machine_may_make_otherwise_is_said_before_anything_runs(
     world: ReleaseWorld, tmp_path: Path
 ) -> None:
     """Other inputs then end it, since the words are what is tested here."""
     release = Path(shutil.copytree(world.release, tmp_path / VERSION))
     internal = statement_in(release)["predicate"]["buildDefinition"]["internalParameters"]
-    here = internal["machine"]["cpu"]
-    elsewhere = {**internal, "machine": {**internal["machine"], "cpu": "Elbrus"}}
+    machine = {**internal["machine"], "cpu": "Elbrus"}
+    reseal(release, internalParameters={**internal, "machine": machine})
     config = world.first.work / "small.toml"
     text = config.read_text()
-    native = f'{text}\n[resources]\narithmetic = "native"\n'
-    narrow = text.replace("r = 8", 'r = 8\nprecision = "bf16"')
-    for machine, changed, words in (
-        (internal, native, f"trained on {here}, as this machine is: it can make the same"),
-        (elsewhere, narrow, "which may make other bytes: lora computes in bf16"),
-    ):
-        reseal(release, internalParameters=machine)
-        try:
-            config.write_text(changed)
-            ran = world.first.run("verify", str(release))
-        finally:
-            config.write_text(text)
-        assert ran.code == 2, ran.stdout + ran.stderr
-        assert words in " ".join(ran.stdout.split())
-        assert "config (small.toml) is not what the release was made from" in ran.stderr
-        assert "pretrain" not in ran.stdout
+    try:
+        config.write_text(text.replace("r = 8", 'r = 8\nprecision = "bf16"'))
+        ran = world.first.run("verify", str(release))
+    finally:
+        config.write_text(text)
+    assert ran.code == 2, ran.stdout + ran.stderr
+    said = " ".join(ran.stdout.split())
+    assert "trained on Elbrus, this is" in said
+    assert "which may make other bytes: lora computes in bf16" in said
+    assert "config (small.toml) is not what the release was made from" in ran.stderr
+    assert "pretrain" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_what_other_machines_may_train_otherwise_is_said_before_it_is_trained(
+    world: ReleaseWorld,
+) -> None:
+    """In a format that a CPU then does not train in, which ends it soon."""
+    config = world.first.work / "small.toml"
+    text = config.read_text()
+    try:
+        config.write_text(text.replace("r = 8", 'r = 8\nprecision = "fp16"'))
+        ran = world.first.run(
+            *("release", "--config", "small.toml", "--version", "3.0.0", "--allow-dirty")
+        )
+    finally:
+        config.write_text(text)
+    assert ran.code == 2, ran.stdout + ran.stderr
+    said = "other kinds of CPUs may make other bytes of what is trained: lora computes in fp16"
+    shown = " ".join(ran.stdout.split())
+    assert said in shown
+    assert shown.index(said) < shown.index("lora ...")
+    assert "fp16 training needs a GPU" in ran.stderr
+    assert not (world.release.parent / "3.0.0").exists()
 
 
 def test_without_an_engine_it_says_what_proves_it_all_the_same(world: ReleaseWorld) -> None:
@@ -270,10 +331,9 @@ def test_on_another_platform_a_rebuild_would_prove_nothing(world: ReleaseWorld) 
     )
 
 
-def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
-    world: ReleaseWorld, tmp_path: Path
-) -> None:
-    """Whoever can write all of a release can seal it again: only a rebuild or a key tells."""
+@pytest.fixture
+def forged(world: ReleaseWorld, tmp_path: Path) -> Path:
+    """Return the release with every kind of file changed, and sealed again."""
     released = Path(shutil.copytree(world.release, tmp_path / "forged"))
     forge(
         released,
@@ -287,35 +347,52 @@ def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
             "README.md": lambda text: text.replace(b"license: mit", b"license: gpl"),
         },
     )
-    quick = world.first.run("verify", str(released), "--quick")
+    return released
+
+
+# What is shown of it: places and values of both sides.
+FORGED = (
+    *("1 of", "values differs", "genai_config.json", "search.top_k", "search.top_q"),
+    *("tokenizer.json", "<|ent|>", "chat_template.jinja", "report.json", "quality.base", "0.05"),
+    "README.md",
+)
+
+
+def test_what_was_changed_in_each_kind_of_file_is_shown(
+    world: ReleaseWorld, rebuilt: Rebuilt, forged: Path
+) -> None:
+    """Whoever can write all of a release can seal it again: only a rebuild or a key tells."""
+    quick = world.first.run("verify", str(forged), "--quick")
     assert quick.code == 0, quick.stdout + quick.stderr
+    compared = compare_releases(forged, rebuilt.folder)
+    shown = " ".join(f"{one.file} {one.where} {one.what}" for one in compared.differences)
+    for place in FORGED:
+        assert place in shown, place
+
+
+@pytest.mark.slow
+def test_a_rebuild_shows_what_was_changed_in_each_kind_of_file(
+    world: ReleaseWorld, forged: Path, tmp_path: Path
+) -> None:
     kept = tmp_path / "rebuilt"
-    ran = world.first.run("verify", str(released), "--from-adapter", "--keep", str(kept))
+    ran = world.first.run("verify", str(forged), "--from-adapter", "--keep", str(kept))
     assert ran.code == 3, ran.stdout + ran.stderr
     shown = " ".join(ran.stdout.split())
-    assert "1 of" in shown and "values differs" in shown  # the tensor, and by how much
-    for place in (
-        *("genai_config.json", "search.top_k", "search.top_q", "tokenizer.json", "<|ent|>"),
-        *("chat_template.jinja", "report.json", "quality.base", "0.05", "README.md"),
-    ):
+    for place in FORGED:
         assert place in shown, place
     assert "the rebuild has other bytes in" in ran.stderr
-    assert f"diffoscope {released} {kept}" in " ".join(ran.stderr.split())
-    assert {path.name for path in released.iterdir()} == {
+    assert f"diffoscope {forged} {kept}" in " ".join(ran.stderr.split())
+    assert {path.name for path in forged.iterdir()} == {
         *(path.name for path in kept.iterdir()),
         layout.PROVENANCE,
     }
-    signed = world.first.run("verify", str(released), "--quick", "--key", str(world.public))
+    signed = world.first.run("verify", str(forged), "--quick", "--key", str(world.public))
     assert signed.code == 3
     assert "is not signed" in signed.stderr
 
 
 def test_a_version_stands_for_one_set_of_bytes(world: ReleaseWorld) -> None:
     before = files_in(world.release)
-    again = world.first.run(*release_arguments(world.private), "--json")
-    assert again.code == 0, again.stderr
-    assert json.loads(again.stdout)["releases"][0]["new"] is False
-    assert files_in(world.release) == before
     config = world.first.work / "small.toml"
     text = config.read_text()
     try:
@@ -365,26 +442,26 @@ def test_a_stranger_asks_the_model_in_three_commands(
 ) -> None:
     """With the archive alone, in an empty folder, as its README says."""
     root = "small-1.2.0-cpu"
-    environment = tmp_path / "python"
-    made = [bare_python(toolchain_python), "-m", "venv", str(environment)]
-    subprocess.run(made, check=True, capture_output=True)
-    empty = tmp_path / "empty"
+    empty, programs = tmp_path / "empty", tmp_path / "programs"
     empty.mkdir()
+    programs.mkdir()
+    (programs / "python3").symlink_to(bare_python(toolchain_python))
     shutil.copy(world.release / f"{root}.tar", empty)
     with tarfile.open(empty / f"{root}.tar") as archive:
         stream = archive.extractfile(f"{root}/README.md")
         assert stream is not None
         readme = stream.read().decode()
     blocks = dict(re.findall(r"^(?:```|````)(\w+)\n(.*?)^(?:```|````)$", readme, re.M | re.S))
+    (own_python,) = re.findall(r"`(python3 -m venv [^`]+)`", readme)
     commands = [line.removeprefix("$ ") for line in blocks["console"].splitlines()]
     assert len(commands) == 3
-    for command in commands:
+    for command in (own_python, *commands):
         asked = subprocess.run(
             command.replace("PHRASE", "'phrase number 7'"),
             shell=True,
             cwd=empty,
             env={
-                "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
+                "PATH": f"{empty / 'env' / 'bin'}:{programs}:{os.environ['PATH']}",
                 "PIP_NO_INDEX": "1",
                 "PIP_FIND_LINKS": str(cache_dir / "wheels"),
             },
@@ -465,6 +542,7 @@ def test_signed_again_it_has_both_signatures(world: ReleaseWorld, tmp_path: Path
     try:
         again = world.first.run(*release_arguments(private_file(tmp_path, other)), "--json")
         assert again.code == 0, again.stderr
+        assert json.loads(again.stdout)["releases"][0]["new"] is False
         for public in (world.public, public_file(tmp_path, other)):
             read_release(world.release, trusted_file(public))
         after = files_in(world.release)
@@ -500,35 +578,28 @@ def origin(step: Path) -> str:
 
 
 def test_what_a_virtual_environment_made_is_made_again_in_containers(world: ReleaseWorld) -> None:
-    before, step = files_in(world.release), cached_step(world, "model_builder")
-    say_it_was_a_virtual_environment(step)
-    built = world.first.run("build", "--config", "small.toml")
-    assert built.code == 0, built.stderr
-    assert "made in a virtual environment: model_builder" in built.stdout
-    ran = world.first.run(*release_arguments(world.private))
-    assert ran.code == 0, ran.stdout + ran.stderr
-    assert "model_builder ..." in ran.stdout
-    assert "lora ..." not in ran.stdout
-    assert "not reproduced" not in ran.stdout
-    assert "made in a virtual environment" not in ran.stdout
-    assert origin(step) == "docker"
-    assert files_in(world.release) == before
-
-
-def test_what_a_virtual_environment_made_otherwise_is_said_and_replaced(
-    world: ReleaseWorld,
-) -> None:
-    before, step = files_in(world.release), cached_step(world, "model_builder")
-    file = step / "output" / "genai_config.json"
+    """The same bytes are not worth a word; of others it is said that they were replaced."""
+    before = files_in(world.release)
+    merge, builder = cached_step(world, "merge"), cached_step(world, "model_builder")
+    file = builder / "output" / "genai_config.json"
     content = file.read_bytes()
     file.unlink()  # it is linked from dist/
     file.write_bytes(content.replace(b'"top_k"', b'"top_q"'))
     changed = hashlib.sha256(file.read_bytes()).hexdigest()
-    say_it_was_a_virtual_environment(step, genai_config_json=changed)
+    say_it_was_a_virtual_environment(merge)
+    say_it_was_a_virtual_environment(builder, genai_config_json=changed)
+    built = world.first.run("build", "--config", "small.toml")
+    assert built.code == 0, built.stderr
+    assert "made in a virtual environment: merge, model_builder" in built.stdout
     ran = world.first.run(*release_arguments(world.private))
     assert ran.code == 0, ran.stdout + ran.stderr
+    assert "merge ..." in ran.stdout
+    assert "model_builder ..." in ran.stdout
+    assert "lora ..." not in ran.stdout
     assert "model_builder was not reproduced: a virtual environment gave other bytes" in ran.stdout
-    assert origin(step) == "docker"
+    assert ran.stdout.count("not reproduced") == 1
+    assert "made in a virtual environment" not in ran.stdout
+    assert origin(merge) == origin(builder) == "docker"
     assert file.read_bytes() == content
     assert files_in(world.release) == before
 
@@ -549,16 +620,6 @@ def test_released_in_a_virtual_environment_because_it_was_asked_for(world: Relea
     assert re.fullmatch(r"3\.11\.\d+", definition["internalParameters"]["python"]["cpu"])
     assert differing(world.release, other) == TELLS
     shutil.rmtree(world.first.work / "other")
-
-
-TELLS = {"provenance.intoto.jsonl", "SHA256SUMS"}
-"""Files that tell of when and where a release was made: one by its digest of the other."""
-
-
-def differing(one: Path, other: Path) -> set[str]:
-    """Return the names of the files that differ."""
-    ours, theirs = files_in(one), files_in(other)
-    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
 
 
 @pytest.mark.slow
@@ -605,9 +666,12 @@ def test_another_day_time_zone_and_runtime_show_in_the_provenance_alone(
 
 
 def values(content: Any, place: str = "") -> dict[str, Any]:
-    """Return all values of JSON by their places; items of lists are known by their names."""
+    """Return all values of JSON by their places; items of lists by the names that they have."""
     if isinstance(content, list):
-        content = {item["name"]: item for item in content}
+        content = {
+            item["name"] if isinstance(item, dict) else str(at): item
+            for at, item in enumerate(content)
+        }
     if not isinstance(content, dict):
         return {place: content}
     found: dict[str, Any] = {}
@@ -708,11 +772,10 @@ def test_released_from_the_adapter_with_one_thread(world: ReleaseWorld) -> None:
     shutil.rmtree(world.first.work / "other")
 
 
-@pytest.mark.parametrize("version", ["", "v1", "../1.0", "1.0/2", "1..0", "1.0 beta", "1" * 65])
-def test_what_is_no_version_is_refused(world: ReleaseWorld, version: str) -> None:
-    ran = world.first.run("release", "--version", version)
+def test_what_is_no_version_is_refused(world: ReleaseWorld) -> None:
+    ran = world.first.run("release", "--version", "1.0/2")
     assert ran.code == 2
-    assert f"'{version}' is not a version" in ran.stderr
+    assert "'1.0/2' is not a version" in ran.stderr
 
 
 def test_members_of_the_archives_are_all_listed(world: ReleaseWorld) -> None:

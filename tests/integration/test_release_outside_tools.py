@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import docker
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cyclonedx.schema import SchemaVersion
@@ -23,6 +25,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from targets.cli.options import PROJECT
+from targets.target import load_target
+from targets.toolchain.image import find_image
+from targets.toolchain.platforms import this_machine
 from tests.support.capabilities import program
 from tests.support.key_files import public_file
 from tests.support.outside_tools import debian_program, npm_tools, python_tools
@@ -68,12 +73,13 @@ def copy(world: ReleaseWorld, tmp_path: Path) -> Path:
 def of_all_targets(
     world: ReleaseWorld,
     directml_image: None,  # noqa: ARG001 - it is there before they build
+    docker_client: docker.DockerClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return a release of all targets, from the world's fine-tune.
 
     The wheels that make the artifact of cuda are those of cpu, since its own take gigabytes: `nox
-    -s tests-cuda` builds with these.
+    -s tests-cuda` builds with these. So its image is that of cpu by another name.
     """
     first = world.first
     images, toml = first.project / "images", first.project / "targets" / "cuda.toml"
@@ -87,10 +93,11 @@ def of_all_targets(
             shutil.copy(images / "cpu" / file.name, file)
         toml.write_text(re.sub(r"(?m)^CUBLAS_WORKSPACE_CONFIG.*\n", "", toml.read_text()))
         config.write_text(f"{text}\n[targets.cuda.checks.latency]\ntarget_limits = true\n")
-        ran = first.run(
-            *(*release_arguments(world.private), *named, "--dist", "other"),
-            *("--allow-unverified", "--allow-dirty"),
-        )
+        with image_of_cpu_as("cuda", docker_client):
+            ran = first.run(
+                *(*release_arguments(world.private), *named, "--dist", "other"),
+                *("--allow-unverified", "--allow-dirty"),
+            )
     finally:
         config.write_text(text)
         for file, content in before.items():
@@ -104,6 +111,20 @@ def of_all_targets(
     archives = {f"small-{VERSION}-{part}.tar" for part in (*TARGETS, "adapter")}
     assert {path.name for path in moved.glob("*.tar")} == archives
     return moved
+
+
+@contextmanager
+def image_of_cpu_as(target: str, client: docker.DockerClient) -> Iterator[None]:
+    """Inside, the image of cpu is also that of ``target``: to make the same once more takes minutes
+    and gigabytes."""
+    found = find_image(client, load_target("cpu").toolchain(this_machine()))
+    assert found is not None
+    other = f"quern/{target}", found.tag.rpartition(":")[2]
+    client.images.get(found.tag).tag(*other)
+    try:
+        yield
+    finally:
+        client.images.remove(":".join(other))
 
 
 def verified(tool: str, release: Path, fetched: Path) -> bool:

@@ -27,11 +27,13 @@ from tests.support.quick_builds import quick_project
 TRAINING = {"max_steps": 4, "batch_size": 8, "r": 16, "alpha": 32}
 QLORA = {**TRAINING, "quant_type": "fp4"}  # fp4 is what bitsandbytes has CPU-dependent kernels of
 BASE: Mapping[str, StepInput | SourceInput] = {"model": plans.CHECKPOINT}
+NARROW = {**TRAINING, "max_steps": 2, "precision": "bf16"}
 FULL = {"max_steps": 2, "batch_size": 8}
 SHAPE = {"hidden_size": 64, "intermediate_size": 192, "layers": 2, "heads": 4}
 PRETRAINING = {"text": "", "steps": 2, "batch_size": 4, "vocab_size": 300, **SHAPE}
 TRAINED = (
     plans.step("lora", "pass", BASE, TRAINING, plans.TONES),
+    plans.step("lora-bf16", "pass", BASE, NARROW, plans.TONES, type="lora"),
     plans.step("qlora", "pass", BASE, QLORA, plans.TONES),
     plans.step("loftq", "pass", BASE, {**TRAINING, "max_steps": 2}, plans.TONES),
     plans.step("full_finetune", "pass", BASE, FULL, plans.TONES),
@@ -184,6 +186,7 @@ def test_merged_and_built_on_another_cpu(built: Built, qemu: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cpu", [INTEL, AMD])
 @pytest.mark.parametrize("trained", TRAINED, ids=lambda trained: trained.name)
 def test_trained_on_another_cpu(

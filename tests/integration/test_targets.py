@@ -12,8 +12,11 @@ from typing import Any
 import docker
 import pytest
 
+from targets.target import load_target
+from targets.toolchain.venv import venv_dir
 from tests.support import plans
 from tests.support.command import CommandResult, Quern
+from tests.support.other_systems.system import SITE, WINDOWS
 from tests.support.quick_builds import quick_project
 from tests.support.same_models import assert_same_model, facts
 
@@ -151,6 +154,41 @@ def test_a_result_from_the_device_turns_unverified_into_what_it_found(
 
     assert quern("build", "--target", "directml", *built.options).code == 0
     assert built.report("directml")["status"] == "passed", "a build forgot what was brought back"
+
+
+@pytest.mark.slow
+def test_checked_as_on_windows_and_brought_back(
+    quern: Quern, built: Built, away: Path, directml_python: Path, tmp_path: Path
+) -> None:
+    """Both sides run as on Windows, the steps on the CPU: DirectML alone is not there."""
+    windows = WINDOWS.variables(tmp_path)
+    toolchain = load_target("directml").toolchain("windows/amd64")
+    environment = venv_dir(toolchain, tmp_path / "cache")
+    python = environment / "Scripts" / "python.exe"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"#!/bin/sh\nexport AS_SYSTEM='{windows['AS_SYSTEM']}' PYTHONPATH='{SITE}':$PYTHONPATH\n"
+        f"exec '{directml_python}' \"$@\"\n"
+    )
+    python.chmod(0o755)
+    (environment / "pyvenv.cfg").write_text("version_info = 3.11.7\n")
+    no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
+    ran = quern(
+        *("check", str(away), "--target", "directml", "--cache", str(tmp_path / "cache")),
+        environment={**windows, **no_engine},
+    )
+    assert ran.code in (0, 3), ran.stdout + ran.stderr
+    checked = json.loads((away / "checked.json").read_text())
+    assert checked["where"]["device"] == "DirectX 12 on Windows 11"
+    assert checked["where"]["system"] == "Windows 11, AMD64"
+    found = {check["name"]: check["status"] for check in checked["checks"]}
+    measured = ("first_token_ms", "token_ms", "logits_error", "nodes_without_kernel")
+    assert {found[name] for name in measured} <= {"passed", "failed"}
+
+    home = built.dist / "small" / "directml"
+    took = quern("check", str(home), "--result", str(away / "checked.json"))
+    assert took.code == ran.code, took.stdout + took.stderr
+    assert built.report("directml")["checked"]["device"] == "DirectX 12 on Windows 11"
 
 
 def test_a_result_for_other_bytes_is_refused(quern: Quern, built: Built, away: Path) -> None:

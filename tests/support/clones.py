@@ -71,6 +71,9 @@ class OtherUser:
         wheels.mkdir(parents=True)
         for wheel in (cache / "wheels").glob("*.whl"):
             os.link(wheel, wheels / wheel.name)
+        checked = cache / "wheels" / "verified.json"  # as long as a wheel keeps size and time
+        if checked.exists():
+            shutil.copy(checked, wheels)
         if not all(parent.stat().st_mode & 0o001 for parent in _PACKAGES.parents):
             shutil.copytree(_PACKAGES, self._own_packages)
         if self.uid == os.getuid():

@@ -78,6 +78,9 @@ def wait(folder):
         raise RuntimeError("it was told to fail")
     if act == "large":
         (folder / "large").write_bytes(os.urandom(1 << 20) * 24)
+    if act == "most":
+        disk = os.statvfs(folder)
+        (folder / "most").write_bytes(bytes(disk.f_bavail * disk.f_frsize - (8 << 20)))
     if act == "fill":
         with (folder / "filler").open("wb") as file:
             while True:

@@ -26,6 +26,9 @@ TONES = DataInput(
     spec=DataSpec(path="tones.jsonl", prompt="{phrase}", completion="{tone}", label="tone"),
 )
 
+_EMULATED_S = 3000
+"""Seconds that a plan may take on an emulated CPU, where other work is done as well."""
+
 
 def step(
     name: str,
@@ -89,7 +92,7 @@ def run(
             env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=_EMULATED_S if through else 600,
             umask=umask,
             check=False,
         )

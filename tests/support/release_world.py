@@ -1,4 +1,4 @@
-"""Two people who released the same, each in their own place; and a forger's tools."""
+"""Two people who release the same, each in their own place; and a forger's tools."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ license = "MIT"
 
 @dataclass(frozen=True)
 class ReleaseWorld:
-    """Two people who released the same, each for themselves."""
+    """Two people with the same sources, of whom the first one has made a release."""
 
     folder: Path
     first: OtherUser
     second: OtherUser
+    """Another user in another place, with another locale, time zone and umask."""
     private: Path
     public: Path
 
@@ -70,7 +71,8 @@ def turkish(folder: Path) -> dict[str, str]:
 
 
 def make_release_world(folder: Path, cache: Path, environments: Path) -> ReleaseWorld:
-    """Let two people release the same below ``folder``, with the wheels of ``cache``."""
+    """Let two people clone the same below ``folder``, with the wheels of ``cache``, and the first
+    one release it."""
     project = project_repository(folder / "origin" / "quern")
     work = quick_project(folder / "origin" / "work", seed=21)
     work.config.write_text(work.config.read_text() + CARD)
@@ -94,12 +96,12 @@ def make_release_world(folder: Path, cache: Path, environments: Path) -> Release
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     private = private_file(folder, key)
     private.chmod(0o644)
-    for somebody in (first, second):
-        somebody.clone(project, work.folder, cache)
-        if somebody is first:
-            (somebody.home / "cache" / "venvs").symlink_to(environments)
-        ran = somebody.run(*release_arguments(private))
-        assert ran.code == 0, ran.stdout + ran.stderr
+    first.clone(project, work.folder, cache)
+    (first.home / "cache" / "venvs").symlink_to(environments)
+    ran = first.run(*release_arguments(private))
+    assert ran.code == 0, ran.stdout + ran.stderr
+    # With the wheels that a release fetches: who verifies it may have no network.
+    second.clone(project, work.folder, first.home / "cache")
     return ReleaseWorld(folder, first, second, private, public_file(folder, key))
 
 

@@ -48,6 +48,7 @@ TEXTS = (
     "<think>\nwhy\n</think>\n\nbecause",
     "",
 )
+LABELS = ("yes", "yes, (of) course.", "naïve 東京 🙂")
 LEADING = "   leading and trailing   "
 """The runtime puts SentencePiece's blank before it, transformers does not."""
 CONFIG = """\
@@ -62,6 +63,8 @@ path = "texts.jsonl"
 prompt = "{{text}}"
 completion = "{{answer}}"
 label = "answer"
+labels = {labels}
+constrain = true
 chat = {chat}
 
 [data.texts.split]
@@ -69,9 +72,8 @@ eval = 0.9
 
 [passes.model_builder]
 
-# Its weights are random.
+# Its weights are random, but for what the runtime holds it to.
 [checks.quality]
-min_valid = 0
 max_accuracy_loss = 1
 max_tuning_loss = 1
 
@@ -128,13 +130,14 @@ def test_the_runtime_reads_texts_as_transformers_does(
     settings = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
     has_template = "chat_template" in settings or (tmp_path / "model/chat_template.jinja").is_file()
     texts = [*TEXTS[:-1], LEADING]
-    rows = [{"text": text, "answer": "yes" if at % 2 else "no"} for at, text in enumerate(texts)]
+    rows = [{"text": text, "answer": LABELS[at % 3]} for at, text in enumerate(texts)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "config.toml").write_text(
         CONFIG.format(
             name=json.dumps(tokenizer.name),
             source=json.dumps(str(tmp_path / "model")),
             chat=json.dumps(has_template),
+            labels=json.dumps(LABELS, ensure_ascii=False),
         )
     )
     outcome = build(tmp_path / "config.toml", target, tmp_path / "dist", cache_dir, runtime)
@@ -149,6 +152,11 @@ def test_the_runtime_reads_texts_as_transformers_does(
     failed = {name: each.detail for name, each in verdicts.items() if each.status == "failed"}
     assert failed == {}
     assert verdicts["tokenizer"].status == "passed"
+    held = outcome.results["quality"].evidence["answers"]
+    assert isinstance(held, list)
+    said = {str(row["constrained"]).strip() for row in held if isinstance(row, dict)}
+    assert said
+    assert said <= {label.strip() for label in LABELS}
     same_as: tuple[str, ...] = ()
     if tokenizer.name == SAME_AS_MISTRAL:
         wheels = fetch_wheels(fetched)

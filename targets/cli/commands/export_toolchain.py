@@ -45,6 +45,7 @@ def command(
     machine of the same platform and with the same commit of this project. `--runtime venv` leaves
     the images out.
     """
+    from targets.runtimes.heartbeat import while_answering
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
     from targets.transfer.bundle import file_name
@@ -63,7 +64,8 @@ def command(
     with interruptible():
         root = options.open_cache(cache).root
         client = _engine(runtime, toolchains, root, say)
-        manifest = export_bundle(toolchains, client, root, file, say)
+        with while_answering(client):
+            manifest = export_bundle(toolchains, client, root, file, say)
     size = file.stat().st_size
     say(
         f"{file}: {gigabytes(size)}, {len(manifest.below('wheels/'))} wheels, "

@@ -116,6 +116,7 @@ def _push(
     say: Callable[[str], None],
 ) -> Mapping[str, str]:
     """Push the image of each target; return the digests that the registry has then."""
+    from targets.runtimes.heartbeat import while_answering
     from targets.runtimes.interrupts import interruptible
     from targets.toolchain.image import expected_image
     from targets.toolchain.registry.exchange import RegistryFailed
@@ -127,7 +128,7 @@ def _push(
         if image is None or registry is None:
             raise EnvironmentUnable(f"the image of {name} is gone", "run it again")
         try:
-            with interruptible():
+            with interruptible(), while_answering(containers.client):
                 digest, new = registry.push(
                     containers.client, image.id, expected_image(toolchain), signer, say
                 )

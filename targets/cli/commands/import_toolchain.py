@@ -32,6 +32,7 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
     All of FILE is checked first, against itself and against the locks of this checkout: a file that
     is damaged or for another checkout changes nothing.
     """
+    from targets.runtimes.heartbeat import while_answering
     from targets.runtimes.interrupts import interruptible
     from targets.runtimes.platform import platform_for
     from targets.transfer.import_bundle import import_bundle
@@ -48,7 +49,9 @@ def command(file: Path, cache: Path | None, as_json: bool) -> None:
 
     with interruptible():
         root = options.open_cache(cache).root
-        taken = import_bundle(file, platform, toolchain_of, _engine(say), root, say)
+        client = _engine(say)
+        with while_answering(client):
+            taken = import_bundle(file, platform, toolchain_of, client, root, say)
     _show(taken, say)
     if as_json:
         print_json_result(asdict(taken))

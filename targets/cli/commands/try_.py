@@ -15,10 +15,14 @@ from targets.cli import options
 from targets.cli.json_output import print_json_result
 from targets.cli.running import runtime_starter
 from targets.console.answer_view import AnswerView
-from targets.errors import ConfigError, EnvironmentUnable, Problem
-from targets.report.dist import MODEL_DIR, REPORT_FILE, read_report, require_onnx
-from targets.try_artifact import conversation, question, try_artifact
-from targets.version import invocation
+from targets.errors import ConfigError, Problem
+from targets.try_artifact import (
+    built_artifact,
+    constraint,
+    conversation,
+    question,
+    try_artifact,
+)
 
 if TYPE_CHECKING:
     from pipeline.contract.data_spec import DataSpec
@@ -38,6 +42,7 @@ _LONGEST = 1_000_000
     help="Model folder (default: the one of the config's build in --dist).",
 )
 @click.option("--raw", is_flag=True, help="Send TEXT as it is, without the config's prompt.")
+@click.option("--free", is_flag=True, help="Do not hold the answer to the config's `constrain`.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True)
 @options.config_runtime_option
 @options.place_options
@@ -52,6 +57,7 @@ def command(
     target: str | None,
     artifact: Path | None,
     raw: bool,
+    free: bool,
     max_new_tokens: int,
     runtime: Choice | None,
     cache: Path | None,
@@ -67,14 +73,9 @@ def command(
     choices = options.BuildChoices(config, chosen, None, data, model, runtime, system)
     request = options.load_requests(choices, here=True)[0]
     build, target = request.loaded.config, request.loaded.targets[0]
-    folder = artifact or dist / build.name / target / MODEL_DIR
-    if not (folder / "genai_config.json").is_file():
-        if (folder.parent / REPORT_FILE).is_file():
-            require_onnx(read_report(folder.parent), folder.parent, "`try`")
-        raise EnvironmentUnable(
-            f"there is no artifact at {folder}", f"build it first: {invocation(f'build-{target}')}"
-        )
+    folder = artifact or built_artifact(dist / build.name / target, target, "`try`")
     spec = None if raw else next(iter(build.data.values()), None)
+    held = {} if free else constraint(spec)
     console = options.console(as_json)
     view = AnswerView(console)
     store = options.open_cache(cache)
@@ -83,8 +84,8 @@ def command(
     start = starter([place.toolchain])
 
     def ask(params: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-        limited = {**params, "max_new_tokens": max_new_tokens}
-        return try_artifact(folder.absolute(), limited, place, start, store, view).metrics
+        whole = {**params, **held, "max_new_tokens": max_new_tokens}
+        return try_artifact(folder.absolute(), whole, place, start, store, view).metrics
 
     if text is None and sys.stdin.isatty() and not as_json:
         _chat(console, spec, ask)

@@ -30,6 +30,7 @@ from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
 from targets.systems.engine.link import DROPPED, Link, quick
 from targets.systems.system import JobGone, JobState, Kept, Piece
+from targets.toolchain.engine import reason
 from targets.toolchain.image import PYTHON
 
 OWN = "/run/quern"
@@ -166,6 +167,11 @@ class EngineJob:
             )
         except NotFound:
             return None
+        except APIError as error:
+            raise EnvironmentUnable(
+                f"{self._link.name} cannot keep {key[:12]}: {reason(error)}",
+                "`checkpoints = true` in the system's table has it come here",
+            ) from error
         except Refused as error:
             raise self._no_step(key, error) from None
         if files is None:

@@ -64,6 +64,11 @@ class Tunnel:
 
         Only for the main thread: ``ssh`` ends with the thread that started it.
         """
+        if not hasattr(socket, "AF_UNIX"):
+            raise EnvironmentUnable(
+                "this system has no sockets through which `ssh` could lead to an engine",
+                "give its address as tcp://, with TLS",
+            )
         if self._process is not None and self._process.poll() is None:
             return
         self.socket.unlink(missing_ok=True)
@@ -82,7 +87,7 @@ class Tunnel:
                 )
             except OSError as error:
                 raise EnvironmentUnable(f"ssh cannot be started: {error}") from error
-        self._wait_until_open(self._process)
+        self._wait_until_open(self._process, socket.AF_UNIX)
 
     def said(self) -> str:
         """Return the last line that ``ssh`` wrote."""
@@ -113,9 +118,9 @@ class Tunnel:
             )
         return found
 
-    def _wait_until_open(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_open(self, process: subprocess.Popen[bytes], family: int) -> None:
         deadline = time.monotonic() + 2 * _CONNECT_SECONDS
-        while not self._accepts():
+        while not self._accepts(family):
             if process.poll() is not None:
                 raise self._refused()
             if time.monotonic() > deadline:
@@ -126,8 +131,8 @@ class Tunnel:
                 )
             time.sleep(0.02)
 
-    def _accepts(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as end:
+    def _accepts(self, family: int) -> bool:
+        with socket.socket(family) as end:
             try:
                 end.connect(str(self.socket))
             except OSError:

@@ -18,6 +18,7 @@ from pipeline.contract.sha256 import sha256_of_bytes
 from targets.errors import EnvironmentUnable
 from targets.toolchain.credentials import scrub
 from targets.toolchain.debian.packages import Package, PackageLock
+from targets.toolchain.platforms import or_venv
 
 HOST = "deb.debian.org"
 
@@ -71,7 +72,7 @@ def _content(session: requests.Session, uri: str, package: Package) -> bytes:
     except requests.RequestException as error:
         raise EnvironmentUnable(
             f"{what} cannot be fetched from {HOST}: {scrub(str(error))}",
-            "check network and proxy, or use `--runtime venv`",
+            or_venv("check network and proxy"),
         ) from error
     if sha256_of_bytes(content) != package.sha256:
         raise EnvironmentUnable(

@@ -103,7 +103,8 @@ def _shared(table: str) -> str:
     """Return the table whose keys ``table`` has too."""
     others = ("qlora", "loftq", "loha", "lokr", "full_finetune")
     of_lora = dict.fromkeys((f"pass-{name}" for name in others), "pass-lora")
-    return {**of_lora, "pass-tune": "pass-model_builder"}.get(table, table)
+    of_builder = dict.fromkeys(("pass-tune", "ModelBuilderParams"), "pass-model_builder")
+    return {**of_lora, **of_builder}.get(table, table)
 
 
 def mistakes(pages: Sequence[Page]) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -66,3 +68,21 @@ def test_only_a_command_of_quern_itself_ends_with_its_front_door(
 @pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="history tests: this is no clone")
 def test_the_script_of_the_ci_is_linted() -> None:
     assert ".ci/run" in noxfile().shell_scripts(MagicMock())
+
+
+def test_a_noxfile_of_ones_own_calls_the_front_door(tmp_path: Path) -> None:
+    page = (PROJECT / "docs" / "how-to.md").read_text("utf-8")
+    shown = page.partition("```python\n@nox.session")[2].partition("```")[0]
+    own = tmp_path / "support"
+    own.mkdir()
+    (own / "noxfile.py").write_text(f"import nox\n\n\n@nox.session{shown}")
+    door = tmp_path / "quern" / "nox"
+    door.parent.mkdir()
+    door.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" > asked\nexit 3\n")
+    door.chmod(0o755)
+    asked = ["-s", "plan", "--", "--config", "support.toml"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "nox", "-s", "quern", "--", *asked], cwd=own, capture_output=True
+    )
+    assert (own / "asked").read_text().splitlines() == asked
+    assert ran.returncode != 0

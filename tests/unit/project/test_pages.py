@@ -144,7 +144,7 @@ def test_versions_that_pages_name_are_locked() -> None:
         assert re.search(rf"^{name}(?:\[.*\])?=={re.escape(version)}\b", locks, re.MULTILINE), name
 
 
-WORKFLOWS = sorted((PROJECT / "docs" / "examples" / "github").glob("*.yml"))
+WORKFLOWS = [PROJECT / "docs/examples/github" / name for name in ("build.yml", "release.yml")]
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipeline.checks import conversion, quantization
 from pipeline.contract.result import Verdict
-from pipeline.onnx.closeness import Closeness
+from pipeline.onnx.closeness import Closeness, closeness
 
 # Ways of bench-smollm that lose less than a point of accuracy.
 HEALTHY = {
@@ -81,6 +82,23 @@ RUN_FAULTY = {
     "norm_larger": 0.292,
 }
 
+RUN_MOST = {
+    "epsilon": 86.8,
+    "attention_scale": 156.0,
+    "gate": 73.9,
+    "no_positions": 63.5,
+    "interleaved": 7.9,
+    "norm_zero": 2.88,
+    "rotary_of_another_base": 1.37,
+    "embedding_smaller": 1.13,
+    "rotary_from_2048": 1.04,
+    "softcap": 0.587,
+    "norm_larger": 0.196,
+}
+"""The same of the 95 % of the positions that differ least."""
+FEW_POSITIONS = {"Nemotron, build 2": (0.2995, 0.0186), "Nemotron, build 3": (0.2027, 0.04)}
+"""Both of healthy builds in which rounding turned a few guesses into others."""
+
 Figures = tuple[float, float, float, float]
 
 
@@ -138,11 +156,33 @@ def test_a_graph_that_computes_something_else_is_beyond_what_any_healthy_one_is(
     assert 2 * max(RUN_HEALTHY.values()) < limit < min(RUN_FAULTY.values())
 
 
+def test_a_few_positions_decide_about_no_run() -> None:
+    limit = quantization.QuantizationParams().max_run_share
+    for mean, most in FEW_POSITIONS.values():
+        assert mean > limit > 2 * quantization._MOST * most
+    for fault, most in RUN_MOST.items():
+        assert min(RUN_FAULTY[fault], quantization._MOST * most) > limit, fault
+
+
+def test_the_mean_without_the_largest_twentieth_is_that_of_most() -> None:
+    reference = np.zeros((100, 2))
+    logits = np.zeros((100, 2))
+    logits[[3, 50, 71, 90, 99], 0] = 4.0  # five guesses of a hundred
+    found = closeness([(logits, reference)])
+    assert found is not None
+    assert found.most_kl == 0
+    assert found.mean_kl == pytest.approx(0.05 * (np.log((np.exp(4) + 1) / 2) - 2))
+    logits[0, 0] = np.nan
+    found = closeness([(logits, reference)])
+    assert found is not None
+    assert np.isnan(found.mean_kl)
+
+
 def long_verdicts(
     mean: float, median: float, predicted: float = 0.8, by_half: bool = True
 ) -> dict[str, Verdict]:
     """Return the verdicts on a long text in int4."""
-    long = replace(Closeness(0, 0, 1, 0, 0, 0, 16), mean_kl=mean, median_kl=median)
+    long = replace(Closeness(0, 0, 1, 0, 0, 0, 0, 16), mean_kl=mean, median_kl=median)
     limit = quantization._BY_BITS[4].mean_kl
     found = quantization._of_long_text(long, predicted, limit, "the float export", by_half)
     return {verdict.name: verdict for verdict in found}

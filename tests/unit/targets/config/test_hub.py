@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from targets.config.hub import HubModel, parse_hub_model, pinned
-from targets.errors import EnvironmentUnable
+from targets.errors import ConfigError, EnvironmentUnable
 from targets.runtimes.hub_settings import hub_environment
 from tests.support.capabilities import program
 
@@ -158,6 +158,24 @@ def test_no_secret_is_in_a_message(hub: Server, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(EnvironmentUnable) as unreachable:
         pinned(HubModel("org/name", "main"))
     assert "password" not in str(unreachable.value)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("scheme", ["socks5h", "socks5", "socks4", "SOCKS5"])
+def test_a_proxy_that_speaks_socks_is_refused_before_anything_is_asked(
+    hub: Server, monkeypatch: pytest.MonkeyPatch, name: str, scheme: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, f"{scheme}://me:{TOKEN}@127.0.0.1:9")
+    for use in (lambda: pinned(HubModel("org/name", "main")), hub_environment):
+        with pytest.raises(ConfigError, match=f"^{name.upper()}: a SOCKS proxy") as refused:
+            use()
+        assert refused.value.exit_code == 2
+        assert TOKEN not in str(refused.value)
+    assert hub.asked == []
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert pinned(HubModel("org/name", "main")).revision == COMMIT
 
 
 @pytest.mark.parametrize("value", ["", " ", "\n"])

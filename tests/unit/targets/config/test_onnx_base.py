@@ -16,6 +16,7 @@ from targets.target import load_target
 from tests.support.own_steps import SCALE
 from tests.support.planning import build, make_planner, replan
 from tests.support.project import Project, make_project
+from tests.support.safetensors_files import write_safetensors
 
 
 @pytest.fixture
@@ -43,15 +44,38 @@ def steps(plan: BuildPlan) -> set[str]:
 
 def test_it_is_checked_as_it_is(project: Project, cache: Cache) -> None:
     plan = make_planner(project, cache).plan()
-    checks = {"graph", "provider", "generation", "latency", "memory", "quality", "size"}
+    checks = {"graph", "provider", "generation", "latency", "memory", "quality", "rebuild", "size"}
     assert steps(plan) == {"import_onnx", *checks}
     assert (plan.artifact, plan.artifact_kind) == ("import_onnx", "onnx")
     for name in checks:
         assert plan[name].step.inputs.keys() == {"artifact"}
     (note,) = plan.notes
-    assert note.endswith(
-        "these checks do not apply to it: conversion, merging, quantization, rebuild"
-    )
+    assert "name the checkpoint it was made from" in note
+    assert note.endswith("these checks do not apply to it: conversion, merging, quantization")
+
+
+@pytest.mark.parametrize("source", ["checkpoint", f"hf:org/model@{'0' * 40}"])
+def test_it_is_held_against_the_checkpoint_that_it_was_made_from(
+    project: Project, cache: Cache, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    folder = project.folder / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
+    (folder / "tokenizer.json").write_text("{}")
+    write_safetensors(folder / "model.safetensors", {"weights": [[1.0]]})
+    project.edit('onnx = "built"', f'onnx = "built"\nsource = "{source}"')
+    plan = make_planner(project, cache).plan()
+    assert {"conversion", "quantization", "rebuild"} < steps(plan)
+    assert "merging" not in steps(plan)
+    assert steps(plan) >= {"import_onnx", "reference", "evaluate-tuned"}
+    assert steps(plan).isdisjoint({"float_reference", "evaluate-base", "model_builder"})
+    given = plan["quantization"].step.inputs
+    assert given.keys() == {"artifact", "reference", "model"}
+    assert given["model"] == plan["reference"].step.inputs["model"]
+    assert given["artifact"] != given["model"]
+    assert ("fetch" in steps(plan)) == source.startswith("hf:")
+    assert any("it is held against the checkpoint in source" in note for note in plan.notes)
 
 
 def test_a_changed_file_of_it_is_checked_again(project: Project, cache: Cache) -> None:
@@ -72,7 +96,7 @@ def test_a_pass_of_ones_own_may_change_it(project: Project, cache: Cache) -> Non
     (source,) = plan["threads"].step.inputs.values()
     assert isinstance(source, StepInput)
     assert source.step == "import_onnx"
-    assert steps(plan).isdisjoint({"conversion", "merging", "quantization", "rebuild"})
+    assert steps(plan).isdisjoint({"conversion", "merging", "quantization"})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +104,9 @@ def test_a_pass_of_ones_own_may_change_it(project: Project, cache: Cache) -> Non
     [
         ('onnx = "built"', 'onnx = "buil"', "model.onnx", "there is no folder"),
         ('onnx = "built"', 'onnx = "."', "model.onnx", "holds no genai_config.json"),
-        ('onnx = "built"', 'onnx = "built"\nsource = "x"', "model", "exactly one of source"),
+        ('onnx = "built"', 'onnx = "built"\nsource = "x"', "model.source", "/x'"),
+        ('onnx = "built"', 'onnx = "built"\nsource = "x.gguf"', "model.source", "not a GGUF file"),
+        ('"built"', '"built"\npretrain = { text = "story.txt" }', "model", "exactly one of source"),
         ('onnx = "built"', "", "model", "exactly one of source"),
         ('onnx = "built"', 'pretrain = { text = "story.txt" }', "passes", "nothing would be made"),
         ("[data.tone]", "[passes.lora]\n[data.tone]", "passes.lora", "no pass before it makes"),
@@ -105,6 +131,15 @@ def test_a_folder_that_is_not_whole(project: Project) -> None:
 def test_another_model_takes_its_place(project: Project, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing would be made"):
         load_config(project.config, [load_target("cpu")], Overrides(model=str(tmp_path)))
+
+
+def test_how_it_was_built_is_known_of_what_is_built_here(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    table = '\n[checks.rebuild]\nbuilt_with = { precision = "int4" }\n'
+    project.config.write_text(project.config.read_text() + table)
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config, [load_target("cpu")])
+    assert [problem.key for problem in caught.value.problems] == ["checks.rebuild.built_with"]
 
 
 def test_a_check_that_asks_a_model_needs_data(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_windows_runs_directml_and_does_not_build_it() -> None:
 
 
 def test_a_platform_without_a_toolchain_is_said_with_those_there_are() -> None:
-    with pytest.raises(EnvironmentUnable, match="no cuda toolchain for linux/arm64") as caught:
-        building_place(load_target("cuda"), "linux/arm64")
-    assert caught.value.hint == "there is one for linux/amd64"
+    with pytest.raises(EnvironmentUnable, match="no directml toolchain for linux/arm64") as caught:
+        building_place(load_target("directml"), "linux/arm64")
+    assert caught.value.hint == "build it on linux/amd64"
 
 
 def test_every_target_has_a_device_that_can_be_looked_for() -> None:

@@ -85,6 +85,14 @@ def test_steps_are_in_order_and_first_time_all_run(project: Project, cache: Cach
     assert plan["lora"].step.key == make_planner(project, cache).plan()["lora"].step.key
 
 
+def test_the_form_of_answers_concerns_only_those_who_ask_the_artifact(
+    project: Project, cache: Cache
+) -> None:
+    build(project, cache)
+    project.edit('label = "tone"', 'label = "tone"\nconstrain = true')
+    assert set(replan(project, cache)) == {"quality", "generation"}
+
+
 def test_unchanged_build_runs_nothing(project: Project, cache: Cache) -> None:
     build(project, cache)
     assert replan(project, cache) == {}

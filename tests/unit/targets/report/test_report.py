@@ -178,7 +178,7 @@ def test_what_failed_comes_first_then_what_is_open_then_the_limits_of_the_config
     assert marked[1] == "? nodes_off_provider unverified"
     assert marked[2].endswith("≥ 90.0 % set by the config")
     assert marked[3] == "? valid? 2 of 3 proofs hold; unverified: nodes_off_provider"
-    assert marked[5] == "✗ fast enough? 0 of 1 proof hold; failed: token_ms"
+    assert marked[5] == "✗ fast enough? 0 of 1 proofs hold; failed: token_ms"
     assert lines[-1] == "failed dist/tone/cpu/model in 1.0 s"
     assert "packing" not in " ".join(lines)
     listed = [line.split()[1] for line in summary(report, everything=True) if line[0] == "✓"]

@@ -11,10 +11,18 @@ from typing import Any
 import pytest
 
 from pipeline.contract.data_spec import DataSpec
-from targets.release.asking import ask_script, asking, run_requirements
+from pipeline.data.prompt_form import prompt_form
 from targets.target import load_target
+from targets.use.asking import ask_script, asking, run_requirements
+from targets.use.program import Program, program_for
+from targets.use.write_use import c_literal, json_literal, python_literal
 
 COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
+
+
+def script_for(spec: DataSpec | None, has_template: bool, preloads: bool = False) -> bytes:
+    form = prompt_form(spec)
+    return ask_script(Program(form, chat=form.chat and has_template, preloads=preloads))
 
 
 def put(script: bytes, *given: str) -> dict[str, Any]:
@@ -23,7 +31,7 @@ def put(script: bytes, *given: str) -> dict[str, Any]:
     chosen: list[ast.stmt] = []
     for statement in body:
         wanted = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-        if wanted and statement.targets[0].id in ("FIELDS", "given", "text", "messages"):  # type: ignore[attr-defined]
+        if wanted and statement.targets[0].id in ("given", "text", "messages"):  # type: ignore[attr-defined]
             chosen.append(statement)
     names: dict[str, Any] = {"sys": type("sys", (), {"argv": ["ask.py", *given]})}
     exec(compile(ast.Module(chosen, []), "ask.py", "exec"), names)  # noqa: S102 - our own script
@@ -40,14 +48,14 @@ def put(script: bytes, *given: str) -> dict[str, Any]:
 )
 def test_the_prompt_is_filled_in(keys: dict[str, str], given: list[str], message: str) -> None:
     spec = DataSpec.model_validate({**COMMON, **keys})
-    found = put(ask_script(spec, has_template=True), *given)
+    found = put(script_for(spec, has_template=True), *given)
     assert found["messages"] == [{"role": "user", "content": message}]
     json.dumps(found["messages"])
 
 
 def test_a_system_message_comes_first() -> None:
     spec = DataSpec.model_validate({**COMMON, "prompt": "{phrase}", "system": 'Say "tone".'})
-    found = put(ask_script(spec, has_template=True), "so glad")
+    found = put(script_for(spec, has_template=True), "so glad")
     assert found["messages"] == [
         {"role": "system", "content": 'Say "tone".'},
         {"role": "user", "content": "so glad"},
@@ -65,13 +73,13 @@ def test_text_that_is_continued_is_no_message(
     keys: dict[str, Any], has_template: bool, text: str
 ) -> None:
     spec = DataSpec.model_validate({**COMMON, **keys})
-    script = ask_script(spec, has_template)
+    script = script_for(spec, has_template)
     assert put(script, "so glad")["text"] == text
     assert b"apply_chat_template" not in script
 
 
 def test_without_a_data_set_it_is_the_users_message() -> None:
-    found = put(ask_script(None, has_template=True), "hello")
+    found = put(script_for(None, has_template=True), "hello")
     assert found["messages"] == [{"role": "user", "content": "hello"}]
 
 
@@ -105,11 +113,11 @@ def test_for_cuda_its_libraries_are_pinned_and_loaded() -> None:
         }
     assert names == needed
     assert len(needed) > 5
-    script = ask_script(None, has_template=True, preloads=True).decode()
+    script = script_for(None, has_template=True, preloads=True).decode()
     ast.parse(script)
     loaded = script.index("onnxruntime.preload_dlls()")
     assert script.index("import onnxruntime\n") < loaded < script.index("og.Model(")
-    assert "preload" not in ask_script(None, has_template=True).decode()
+    assert "preload" not in script_for(None, has_template=True).decode()
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
@@ -120,6 +128,36 @@ def test_prompt_and_template_are_said(file: str, tmp_path: Path) -> None:
     spec = DataSpec.model_validate(
         {**COMMON, "prompt": "Tone of {the phrase}?", "system": "One word."}
     )
-    found = asking(spec, tmp_path, load_target("cpu"))
+    (tmp_path / "genai_config.json").write_text('{"model": {"context_length": 8}}')
+    found = asking(spec, tmp_path, load_target("cpu"), {})
     assert (found.system, found.prompt) == ("One word.", "Tone of {the phrase}?")
     assert (found.usage, found.chat_template) == ("THE_PHRASE", template)
+
+
+BROKEN = ("", "{", "[]", '{"model": 7, "chat_template": []}', '{"model": {"context_length": "x"}}')
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_artifact_has_programs_too(content: str, tmp_path: Path) -> None:
+    for name in ("genai_config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(content)
+    written = program_for(None, tmp_path, {"constrained": {"guidance": 1}}, "model", False)
+    assert (written.context, written.chat, written.start) == (2048, False, None)
+    ast.parse(ask_script(written))
+
+
+def test_texts_are_literals_of_each_language() -> None:
+    text = "\"'\\?? \\u0041 é東🙂\n\t\x01\x7f${x}\u202e"
+    assert ast.literal_eval(python_literal(text)) == text
+    assert json.loads(json_literal(text)) == text
+    bytes_of = re.sub(
+        r"\\([0-7]{3}|.)",
+        lambda found: {"n": "\n"}.get(found[1]) or _octal(found[1]),
+        c_literal(text)[1:-1],
+    )
+    assert bytes_of.encode("latin-1").decode() == text
+    assert c_literal(text).isascii()
+
+
+def _octal(sign: str) -> str:
+    return chr(int(sign, 8)) if len(sign) == 3 else sign

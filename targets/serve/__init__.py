@@ -1,0 +1,1 @@
+"""Serves an artifact to programs that speak OpenAI's protocol, on this machine alone."""

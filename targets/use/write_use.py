@@ -1,0 +1,89 @@
+"""Writes `use/` beside an artifact: a program in each of five languages that asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipeline.contract.data_spec import DataSpec
+from targets.atomic import replace_file
+from targets.report.report_schema import Report
+from targets.report.templates import source_environment
+from targets.target import load_target
+from targets.use.asking import preloads, run_requirements
+from targets.use.program import Program, program_for
+
+USE_DIR = "use"
+FOUNDRY_FILE = "inference_model.json"
+_PLACE = "../model"
+"""The model's folder, seen from there."""
+
+
+def python_literal(text: str) -> str:
+    """Return ``text`` as a literal of Python."""
+    return repr(text)
+
+
+def json_literal(text: str) -> str:
+    """Return ``text`` as a literal of C#, Java and JavaScript, in ASCII."""
+    return json.dumps(text)
+
+
+def c_literal(text: str) -> str:
+    """Return ``text`` as a literal of C++: bytes in UTF-8, of which no two could be read as one."""
+    signs = {ord("\\"): "\\\\", ord('"'): '\\"', ord("?"): "\\?", ord("\n"): "\\n"}
+    plain = (
+        signs.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}")
+        for byte in text.encode(errors="replace")
+    )
+    return f'"{"".join(plain)}"'
+
+
+_PROGRAMS: Mapping[str, Callable[[str], str]] = {
+    "ask.py": python_literal,
+    "ask.cpp": c_literal,
+    "Ask.cs": json_literal,
+    "Ask.java": json_literal,
+    "ask.mjs": json_literal,
+}
+"""The programs, and how each writes a text."""
+
+
+def render(name: str, program: Program) -> bytes:
+    """Return the source of the program ``name``."""
+    environment = source_environment(Path(__file__).parent, _PROGRAMS[name])
+    return environment.get_template(f"{name}.j2").render(p=program).encode()
+
+
+def use_files(
+    model: Path, report: Report, spec: DataSpec | None, place: str = _PLACE
+) -> dict[str, bytes]:
+    """Return the files of ``use/`` for the artifact of ``report`` in the folder ``model``, which
+    they find at ``place``. Its rows are of ``spec``."""
+    target = load_target(report.target)
+    program = program_for(spec, model, report.quality, place, preloads(target))
+    return {
+        **{name: render(name, program) for name in _PROGRAMS},
+        "requirements.txt": run_requirements(target),
+    }
+
+
+def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
+    """Write ``use/`` into the folder of the build of ``report``, whose rows are of ``spec``."""
+    use = folder / USE_DIR
+    use.mkdir(exist_ok=True)
+    files = use_files(folder / "model", report, spec) | foundry_file(report)
+    for name, content in files.items():
+        replace_file(use / name, content.decode())
+
+
+def foundry_file(report: Report) -> dict[str, bytes]:
+    """Return ``inference_model.json``, by which Foundry Local knows a model; none where its chat
+    template is no text with a place for the question."""
+    templates = (step.metrics.get("foundry_template") for step in report.passes)
+    template = next((found for found in templates if found and isinstance(found, dict)), None)
+    if template is None:
+        return {}
+    content = {"Name": f"{report.build}-{report.target}", "PromptTemplate": template}
+    return {FOUNDRY_FILE: (json.dumps(content, indent=2) + "\n").encode()}

@@ -1,0 +1,43 @@
+"""The table that compares Quern with other tools: each cell has its evidence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from targets.cli.options import PROJECT
+
+PAGE = PROJECT / "docs" / "compared.md"
+TOOLS = ["Quern", "Olive", "cog", "cibuildwheel", "Snakemake", "axolotl"]
+MADE_BY = {
+    "Serves the model over HTTP": "targets/cli/commands/serve.py",
+    "Pushes the model to a hub": "targets/cli/commands/push.py",
+}
+"""Files by which Quern will have what it lacks: then its "no" is wrong."""
+HEAD, _, *ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.read_text("utf-8").splitlines()
+    if line.startswith("|")
+]
+
+
+def test_the_table_has_forty_features_of_six_tools() -> None:
+    assert [HEAD[0], *HEAD[1:]] == ["feature", *TOOLS]
+    assert len({row[0] for row in ROWS}) == len(ROWS) == 40
+    assert {len(row) for row in ROWS} == {7}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_every_cell_has_its_evidence(row: list[str]) -> None:
+    feature, quern, *others = row
+    shown = re.fullmatch(r"\[(?:yes|(?:yes|part): [^\]]+)\]\((\.\./tests/\S+\.py)\)", quern)
+    assert shown or quern == "no"
+    if shown:
+        assert "def test_" in (PAGE.parent / shown[1]).read_text("utf-8")
+    elif feature in MADE_BY:
+        assert not (PROJECT / MADE_BY[feature]).exists(), "Quern has it by now"
+    for cell in others:
+        page = re.fullmatch(r"\[(?:yes|part)(?:: [^\]]+)?\]\(https://github\.com/\S+\)", cell)
+        assert cell == "–" or page, cell
+        assert "/blob/" not in cell or re.search(r"/blob/[0-9a-f]{40}/", cell), cell
