@@ -228,6 +228,12 @@ def bench_driver(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.driver")
 
 
+@nox.session(name="bench-commands")
+def bench_commands(session: nox.Session) -> None:
+    """Measure what commands cost that have nothing to do."""
+    command(session, module="tests.benchmarks.commands")
+
+
 @nox.session(name="bench-job")
 def bench_job(session: nox.Session) -> None:
     """Measure a job on a fresh machine, from its clone to the artifact."""

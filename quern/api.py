@@ -14,13 +14,8 @@ from targets.cli.options import (
     load_requests,
     open_cache,
 )
-from targets.cli.running import (
-    build_all,
-    elsewhere_of,
-    failure_of,
-    runtime_starter,
-    shared_cache,
-)
+from targets.cli.remotes import elsewhere_of, shared_cache
+from targets.cli.running import build_all, failure_of, runtime_starter
 from targets.console.plain_view import PlainView
 from targets.console.safe_console import SafeConsole
 from targets.errors import (

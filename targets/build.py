@@ -37,8 +37,8 @@ from targets.remote.shared_cache import SharedCache
 from targets.report.compose_report import compose
 from targets.report.dist import write_dist
 from targets.report.report_schema import Report
+from targets.runtimes.hub_settings import hub_environment
 from targets.runtimes.killed_runs import remove_killed_runs
-from targets.runtimes.process_environment import hub_environment
 from targets.runtimes.runtime import (
     PLACES,
     Mount,

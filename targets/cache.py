@@ -11,6 +11,7 @@ In the cache folder::
     resumable/<name>/                   a rebuild that the user stopped, for a week
     in-use/<run>.json                   the keys that a running build reads or makes
     locks/                              one lock per key and per run, while it is held
+    modules/<copy of Quern>.json        what its modules say (see targets.planner.known_code)
     outlines/                           what hubs said of models that are not fetched yet
     incoming/<key>/                     what a shared cache has sent so far of a step
     shared/<remote>/                    what is known of a shared cache (see targets.remote)

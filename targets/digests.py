@@ -7,7 +7,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -118,21 +117,21 @@ class Digests:
         row = database.execute(
             "SELECT sha256 FROM digest WHERE device=? AND inode=? AND size=? AND mtime_ns=?"
             " AND ctime_ns=?",
-            _identity(stat),
+            identity_of(stat),
         ).fetchone()
         return str(row[0]) if row else None
 
     def _note(self, database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
         """Store the digest of a file that was read after ``stat``.
 
-        A file that was just written is not stored: it could change again with the same times.
+        A file that was just written is not stored.
         """
-        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+        if is_settled(stat):
             self._store(database, stat, sha256)
 
     @staticmethod
     def _store(database: sqlite3.Connection, stat: os.stat_result, sha256: str) -> None:
-        row = (*_identity(stat), sha256)
+        row = (*identity_of(stat), sha256)
         database.execute("INSERT OR REPLACE INTO digest VALUES (?,?,?,?,?,?)", row)
 
 
@@ -152,7 +151,13 @@ def _ready(database: Path | str) -> sqlite3.Connection:
     return connection
 
 
-def _identity(stat: os.stat_result) -> tuple[int, ...]:
+def is_settled(stat: os.stat_result) -> bool:
+    """Return whether a file was not just written: it could change again with the same times."""
+    return time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
+
+
+def identity_of(stat: os.stat_result) -> tuple[int, ...]:
+    """Return the numbers that change with a file's content."""
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
@@ -160,5 +165,7 @@ def _read(paths: Sequence[Path]) -> dict[Path, str]:
     """Return the SHA-256 of each file, read now, in parallel threads."""
     if not paths:
         return {}
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(usable_cores()) as pool:
         return dict(zip(paths, pool.map(sha256_of_file, paths), strict=True))

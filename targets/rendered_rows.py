@@ -17,7 +17,8 @@ from pipeline.data.look import Look
 from pipeline.data.trained_view import TrainedView, trained_view
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
-from pipeline.training.params import FinetuneParams, FullFinetuneParams
+from pipeline.training.loading import ModelLoading
+from pipeline.training.params import TrainingLoopParams
 from targets.cache import Cache
 from targets.crashed_checks import run_plan
 from targets.disk import may_write
@@ -25,6 +26,7 @@ from targets.errors import InputRefused, Interrupted, QuernError
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.keys import facts_of, key_of
+from targets.planner.known_code import KnownCode
 from targets.runtimes.runtime import Mount, ProcessLimits, RunRequest, Runtime
 from targets.systems.select import Chooser
 
@@ -58,7 +60,9 @@ def rendered_rows(
     if training.cached is not None:
         return RenderedRows(trained_view(training.cached.result.metrics))
     made = {planned.step.name: planned.cached for planned in plan.steps}
-    step = _step(training, look, place)
+    code = KnownCode(cache.root)
+    step = _step(training, look, place, CodeDigests(read=code.read))
+    code.save()
     for name in _steps_read(step):
         before_it = made.get(name)
         if before_it is None:
@@ -70,7 +74,7 @@ def rendered_rows(
     if before is not None:
         return RenderedRows(trained_view(before.result.metrics))
     params = training.call.params if training.call else None
-    if isinstance(params, (FinetuneParams, FullFinetuneParams)) and params.trust_remote_code:
+    if isinstance(params, ModelLoading) and params.trust_remote_code:
         return RenderedRows(unknown="the model brings code of its own, which no plan runs")
     if not may_write(cache.root):
         return RenderedRows(unknown="the cache cannot be written")
@@ -91,10 +95,10 @@ def rendered_rows(
 
 def _trains_on_rows(planned: PlannedStep) -> bool:
     call = planned.call
-    return call is not None and isinstance(call.params, (FinetuneParams, FullFinetuneParams))
+    return call is not None and isinstance(call.params, TrainingLoopParams)
 
 
-def _step(training: PlannedStep, look: Look, place: Place) -> Step:
+def _step(training: PlannedStep, look: Look, place: Place, code: CodeDigests) -> Step:
     """Return the step that shows the rows of ``training``."""
     like = training.step
     every = 1 + sum(look.rows.values()) // _MOST_ROWS
@@ -115,7 +119,7 @@ def _step(training: PlannedStep, look: Look, place: Place) -> Step:
     )
     facts = facts_of(
         type_name=step.type,
-        code=CodeDigests().digest(step_module(step.kind, step.type)),
+        code=code.digest(step_module(step.kind, step.type)),
         params=step.params,
         inputs=step.inputs,
         data=step.data,

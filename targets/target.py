@@ -20,6 +20,8 @@ from targets.toolchain.toolchain import Room, Toolchain
 TARGETS_DIR = Path(__file__).parent
 IMAGES_DIR = TARGETS_DIR.parent / "images"
 
+LOCAL = "local"
+"""The value of ``--system`` that always means this machine, and so the name of no target."""
 DEFAULT_TARGET = "cpu"
 """The target if neither command nor config names one; it also trains if there is no GPU."""
 

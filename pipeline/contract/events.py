@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from pipeline.contract.errors import Cause
 from pipeline.contract.frozen import Frozen
@@ -94,4 +94,4 @@ Event = Annotated[
     StepStarted | StepProgress | StepFinished | StepFailed | Warned | Noted | Text | Reply,
     Field(discriminator="event"),
 ]
-EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))

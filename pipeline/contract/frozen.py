@@ -13,9 +13,14 @@ from pydantic_core import CoreSchema
 
 
 class Frozen(BaseModel):
-    """An immutable model that refuses keys it does not know: nothing is silently ignored."""
+    """An immutable model that refuses keys it does not know: nothing is silently ignored.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    What validates and writes one is built when it is first used: a command uses few of them.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
+    )
 
     @classmethod
     def __get_pydantic_json_schema__(

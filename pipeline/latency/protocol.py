@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from pipeline.contract.frozen import Frozen
 
@@ -66,4 +66,4 @@ class Failed(Frozen):
 
 
 Reply = Annotated[Loaded | AnswerTimes | Failed, Field(discriminator="type")]
-REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
+REPLY: TypeAdapter[Reply] = TypeAdapter(Reply, config=ConfigDict(defer_build=True))

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
-from pipeline.training.params import FullFinetuneParams
+from pipeline.training.full_params import FullFinetuneParams
 
 
 class Pass(BasePass[FullFinetuneParams]):

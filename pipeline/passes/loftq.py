@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.passes.adapter import AdapterPass
-from pipeline.training.params import LoftqParams
+from pipeline.training.four_bit_params import LoftqParams
 
 
 class Pass(AdapterPass[LoftqParams]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.passes.adapter import AdapterPass
-from pipeline.training.params import LohaParams
+from pipeline.training.lycoris_params import LohaParams
 
 
 class Pass(AdapterPass[LohaParams]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.passes.adapter import AdapterPass
-from pipeline.training.params import LoraParams
+from pipeline.training.lora_params import LoraParams
 
 
 class Pass(AdapterPass[LoraParams]):

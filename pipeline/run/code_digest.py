@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -48,13 +49,36 @@ _NOT_RUN = re.compile(
 _FOR_TYPE_CHECKERS = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n)+", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the file of a module says, as far as digests depend on it."""
+
+    sha256: str
+    """Digest of its running code."""
+    imports: tuple[str, ...]
+    """Every dotted name of the package that it may import; not for each there is a module."""
+
+
+def read_source(file: Path, package: tuple[str, ...]) -> Source:
+    """Return what ``file`` says, a module of ``package``."""
+    code = running_code(file.read_text("utf-8"))
+    imported = {name for name in imported_names(code, package) if name.startswith(PACKAGE)}
+    return Source(sha256_of_bytes(code.encode()), tuple(sorted(imported)))
+
+
 class CodeDigests:
     """Digests of the modules of one package folder. Every source is read once."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        """``root`` is the folder that holds the package; default: where this file's package is."""
+    def __init__(
+        self,
+        root: Path | None = None,
+        read: Callable[[Path, tuple[str, ...]], Source] = read_source,
+    ) -> None:
+        """``root`` is the folder that holds the package; default: where this file's package is.
+        ``read`` may know files from before."""
         self._root = root or Path(__file__).resolve().parents[2]
-        self._sources: dict[str, _Source] = {}
+        self._read = read
+        self._sources: dict[str, tuple[str, list[str]]] = {}
 
     def digest(self, module: str) -> str:
         """Return SHA-256 over relative path and running code of ``module`` and all it imports.
@@ -64,7 +88,8 @@ class CodeDigests:
         """
         total = hashlib.sha256()
         for name in self._needed(module):
-            total.update(f"{self._files[name]}\0{self._source(name).sha256}\n".encode())
+            sha256, _ = self._source(name)
+            total.update(f"{self._files[name]}\0{sha256}\n".encode())
         return total.hexdigest()
 
     def script_digest(self, code: ScriptCode) -> str:
@@ -94,37 +119,34 @@ class CodeDigests:
             if name in needed:
                 continue
             needed.add(name)
-            waiting.extend(self._source(name).imports)
+            _, imports = self._source(name)
+            waiting.extend(imports)
             package = name.rpartition(".")[0]
             if package:
                 waiting.append(package)
         return sorted(needed)
 
-    def _source(self, name: str) -> _Source:
+    def _source(self, name: str) -> tuple[str, list[str]]:
+        """Return the digest of the running code of a module, and the modules that it imports."""
         if name not in self._sources:
             file = self._files[name]
-            code = running_code((self._root / file).read_text("utf-8"))
             parts = name.split(".")
             package = tuple(parts if file.endswith("/__init__.py") else parts[:-1])
-            imported = imported_names(code, package)
-            imports = frozenset(item for item in imported if item in self._files)
-            self._sources[name] = _Source(sha256_of_bytes(code.encode()), imports)
+            source = self._read(self._root / file, package)
+            imports = [item for item in source.imports if item in self._files]
+            self._sources[name] = (source.sha256, imports)
         return self._sources[name]
 
     @cached_property
     def _files(self) -> dict[str, str]:
         """Return the file of every module, as a POSIX path relative to the root."""
         files = {}
-        for path in (self._root / PACKAGE).rglob("*.py"):
-            file = path.relative_to(self._root).as_posix()
-            files[file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = file
+        for folder, _, names in os.walk(self._root / PACKAGE):
+            place = Path(folder).relative_to(self._root).as_posix()
+            for file in (f"{place}/{name}" for name in names if name.endswith(".py")):
+                module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+                files[module] = file
         return files
-
-
-@dataclass(frozen=True)
-class _Source:
-    sha256: str
-    imports: frozenset[str]
 
 
 @dataclass(frozen=True)

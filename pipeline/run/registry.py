@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,6 +101,7 @@ def step_module(kind: StepKind, name: str) -> str:
     return f"{package.__name__}.{name}"
 
 
+@cache
 def _modules(package: ModuleType) -> tuple[str, ...]:
     names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
     return tuple(sorted(name for name in names if name not in _SHARED and not name.startswith("_")))

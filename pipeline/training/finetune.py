@@ -16,10 +16,11 @@ from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
+from pipeline.training.full_params import FullFinetuneParams
 from pipeline.training.loading import require_finite_weights
 from pipeline.training.named_kernels import named_kernels, unheld
 from pipeline.training.optimizers import available_optimizer, format_arguments
-from pipeline.training.params import FinetuneParams, FullFinetuneParams
+from pipeline.training.params import FinetuneParams
 from pipeline.training.prepared_rows import prepare_rows
 from pipeline.training.trainee import Trainee, adapter, whole_model
 from pipeline.training.training_rows import token_count

@@ -1,4 +1,7 @@
-"""Parameters of the fine-tuning passes. Free of any ML library."""
+"""Parameters that the fine-tuning passes share. Free of any ML library.
+
+Those of one kind of adapter are in modules of their own, of which a plan imports what it has.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.space import SpaceEstimate
 from pipeline.training.loading import ModelLoading
-from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
-from pipeline.training.shapes import AdapterShape, LohaShape, LokrShape, LoraShape, LowRankShape
+from pipeline.training.quantization import BaseQuantization, WeightsDtype
+from pipeline.training.shapes import AdapterShape
 
 Scheduler = Literal[
     "linear",
@@ -261,80 +264,4 @@ class FinetuneParams(AdapterShape, TrainingLoopParams, ModelLoading):
             None
             if base is None or base.weights is None
             else SpaceEstimate(self.stored(base.weights))
-        )
-
-
-class FullFinetuneParams(TrainingLoopParams, ModelLoading):
-    """Fine-tuning of all weights, without an adapter. Weights, gradients and the two moments of
-    Adam are in fp32: 16 bytes per weight, beside the activations."""
-
-    learning_rate: float = Field(default=2e-5, gt=0)
-    """Smaller than that of an adapter: every weight moves."""
-
-    def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
-        """Return the size of the checkpoint, which is that of the base."""
-        return inputs.get("model")
-
-
-class LoraParams(LoraShape, FinetuneParams):
-    """Fine-tuning with a low-rank adapter. The defaults suit a few hundred to a few thousand short
-    rows."""
-
-
-class LohaParams(LohaShape, FinetuneParams):
-    """Fine-tuning with a low-rank Hadamard product adapter (LoHa, arXiv 2108.06098)."""
-
-
-class LokrParams(LokrShape, FinetuneParams):
-    """Fine-tuning with a Kronecker product adapter (LoKr, arXiv 2309.14859)."""
-
-
-class FourBitParams(FinetuneParams):
-    """A base that is quantized to 4 bits while training."""
-
-    compute_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format the 4-bit weights are multiplied in; ``auto`` follows ``precision``."""
-    skip_modules: tuple[str, ...] = ("lm_head",)
-    """Layers that are not quantized."""
-
-    def multiplied_in(self, precision: str) -> str:
-        """Return ``compute_dtype``, or ``precision`` if it is ``auto``."""
-        return precision if self.compute_dtype == "auto" else self.compute_dtype
-
-
-class QloraParams(LoraShape, FourBitParams):
-    """Fine-tuning with an adapter over a base that is quantized to 4 bits (QLoRA, arXiv
-    2305.14314)."""
-
-    quant_type: Literal["nf4", "fp4"] = "nf4"
-    """4-bit number format of the base while training. ``nf4`` (NormalFloat) has sixteen values,
-    placed for weights that are normally distributed; ``fp4`` is a 4-bit floating-point number."""
-    double_quant: bool = True
-    """Quantize the quantization scales too: about 0.4 bit less per weight."""
-
-    def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
-        """Return the format that bitsandbytes loads the base in."""
-        return BaseQuantization(
-            quant_type=self.quant_type,
-            double_quant=self.double_quant,
-            skip_modules=self.skip_modules,
-            weights_dtype=weights_dtype,
-        )
-
-
-class LoftqParams(LowRankShape, FourBitParams):
-    """Fine-tuning with an adapter over a base that is quantized to 4 bits in NF4. The adapter
-    starts as the quantization error (LoftQ, arXiv 2310.08659)."""
-
-    loftq_iter: int = Field(default=1, ge=1)
-    """How many times base and adapter are fitted to the weights, alternately."""
-
-    def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization:
-        """Return the 4-bit format of the base, with LoftQ's number of iterations."""
-        return BaseQuantization(
-            quant_type="nf4",
-            double_quant=False,
-            skip_modules=self.skip_modules,
-            weights_dtype=weights_dtype,
-            loftq=Loftq(iterations=self.loftq_iter),
         )

@@ -1,7 +1,4 @@
-"""Parameters of the kinds of adapters, and the PEFT configurations for them.
-
-Free of any ML library: PEFT is imported inside the methods.
-"""
+"""Parameters that adapters of every kind have. Free of any ML library."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.space import FORMATS, Weights, count
 
@@ -141,119 +137,3 @@ class AdapterShape(Frozen):
 def _last_part(tensor: str) -> str:
     """Return the name of the layer that a tensor belongs to: ``o_proj`` of ``0.o_proj.weight``."""
     return tensor.removesuffix(".weight").rpartition(".")[2]
-
-
-class LowRankShape(AdapterShape):
-    """The update is ``alpha / r * B A``, the product of two narrow matrices (LoRA, arXiv
-    2106.09685)."""
-
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout before the adapter's first matrix."""
-    use_rslora: bool = False
-    """Scale the update by ``alpha / sqrt(r)`` instead (rank-stabilised LoRA, arXiv 2312.03732)."""
-    bias: Literal["none", "all", "lora_only"] = "none"
-    """Which bias vectors are trained."""
-
-    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
-        """Return a ``LoraConfig``."""
-        from peft import LoraConfig
-
-        return LoraConfig(
-            **common,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            use_rslora=self.use_rslora,
-            bias=self.bias,
-            ensure_weight_tying=bool(tied),
-        )
-
-
-class LoraShape(LowRankShape):
-    """LoRA over an unquantized base."""
-
-    use_dora: bool = False
-    """Weight-decomposed adaptation (arXiv 2402.09353): slower, better at low ranks."""
-    init_lora_weights: Literal["default", "gaussian"] = "default"
-    """Initialization of the first matrix: Kaiming uniform (``default``) or normal. The second one
-    is zero, so that the adapter starts without any change. PEFT's initializations that change the
-    weights of the base (PiSSA, OLoRA) are not offered, because the adapter would be merged into
-    another base than it was trained over. The ``loftq`` pass handles this."""
-
-    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
-        """Return a ``LoraConfig``."""
-        start = True if self.init_lora_weights == "default" else self.init_lora_weights
-        options = {"use_dora": self.use_dora, "init_lora_weights": start}
-        return super().peft_config({**common, **options}, tied)
-
-
-class LycorisShape(AdapterShape):
-    """Parameters that LoHa and LoKr share. Both come from the LyCORIS project."""
-
-    rank_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the rows of an update that a training step drops."""
-    module_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the layers whose update a training step drops."""
-
-    def _lycoris(self, common: Mapping[str, Any], tied: Collection[str]) -> dict[str, Any]:
-        """Return the arguments both configurations take."""
-        if parted := sorted(set(tied) & set(common["modules_to_save"] or ())):
-            # PEFT ties the trained copies of tied layers for LoRA only.
-            raise StepError(
-                f"modules_to_save: {', '.join(parted)} shares its weight with another layer of "
-                "this model, and this kind of adapter would part them",
-                "leave it out, or use lora",
-                "bad_input",
-            )
-        return {
-            **common,
-            "alpha": self.alpha,
-            "rank_dropout": self.rank_dropout,
-            "module_dropout": self.module_dropout,
-        }
-
-
-class LohaShape(LycorisShape):
-    """The Hadamard product of two low-rank matrices (LoHa, arXiv 2108.06098): rank up to r²."""
-
-    products: ClassVar[int] = 2
-
-    init_weights: bool = True
-    """Start without any change, instead of a random one."""
-
-    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
-        """Return a ``LoHaConfig``."""
-        from peft import LoHaConfig
-
-        return LoHaConfig(**self._lycoris(common, tied), init_weights=self.init_weights)
-
-
-class LokrShape(LycorisShape):
-    """The Kronecker product of two matrices (LoKr, arXiv 2309.14859): the fewest parameters."""
-
-    init_weights: bool | Literal["lycoris"] = True
-    """Start without any change, with the first factor zero or (``"lycoris"``) the second; ``false``
-    starts with a random change."""
-    decompose_both: bool = False
-    """Make the first factor a product of two narrow matrices too, if that is smaller."""
-    decompose_factor: int = Field(default=-1, ge=-1)
-    """Largest size of the first factor; with -1 both factors are about the same size."""
-    rank_dropout_scale: bool = False
-    """Scale the rows that ``rank_dropout`` keeps, so that their mean stays the same."""
-
-    @model_validator(mode="after")
-    def _a_factor(self) -> Self:
-        if self.decompose_factor == 0:
-            raise ValueError("decompose_factor is 0: give a size, or -1 for the most even one")
-        return self
-
-    def peft_config(self, common: Mapping[str, Any], tied: Collection[str]) -> PeftConfig:
-        """Return a ``LoKrConfig``."""
-        from peft import LoKrConfig
-
-        return LoKrConfig(
-            **self._lycoris(common, tied),
-            init_weights=self.init_weights,
-            decompose_both=self.decompose_both,
-            decompose_factor=self.decompose_factor,
-            rank_dropout_scale=self.rank_dropout_scale,
-        )

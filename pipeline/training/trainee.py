@@ -15,9 +15,10 @@ from pipeline.process.memory import available_memory
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.fingerprint import save_fingerprint
+from pipeline.training.full_params import FullFinetuneParams
 from pipeline.training.loading import load_model
 from pipeline.training.loftq import initialize
-from pipeline.training.params import FinetuneParams, FullFinetuneParams
+from pipeline.training.params import FinetuneParams
 from pipeline.training.quantization import BaseQuantization
 from pipeline.weights.files import tensors_of
 

@@ -9,7 +9,6 @@ from markupsafe import Markup
 from pipeline.latency.timing import FIGURES
 from targets.bench import formatting
 from targets.bench.bench_schema import Bench
-from targets.bench.plots import plots_of
 from targets.bench.template_filters import TEMPLATES, template_variables, with_bench_filters
 from targets.report.confusion import Confusion, confusions
 from targets.report.templates import html_environment
@@ -17,6 +16,8 @@ from targets.report.templates import html_environment
 
 def to_html(bench: Bench) -> str:
     """Return ``bench`` as a page."""
+    from targets.bench.plots import plots_of  # which imports Matplotlib
+
     template = with_bench_filters(html_environment(TEMPLATES)).get_template("bench.html.j2")
     plots = plots_of(bench)
     return template.render(

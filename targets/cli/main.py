@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from targets.cli.echo import echo, echo_command, echo_error
-from targets.cli.json_output import as_json_error, print_json
 from targets.console.ci_service import annotation
 from targets.errors import ConfigError, EnvironmentUnable, Interrupted, Problem, QuernError
 from targets.version import is_clone
@@ -28,6 +28,15 @@ class _CommandFiles(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return sorted(_command_modules())
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _described(name)) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=_described(name)) for name in names]
+        return commands + super(click.Group, self).shell_complete(ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -50,6 +59,13 @@ def _command_modules() -> dict[str, str]:
     stems = (path.stem for path in _COMMANDS_DIR.glob("*.py") if path.stem != "__init__")
     names = {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
     return names if is_clone() else {name: names[name] for name in names.keys() - _OF_A_CLONE}
+
+
+def _described(command: str) -> str:
+    """Return what a command does: the first line of its file, which `nox -l` shows as well."""
+    with (_COMMANDS_DIR / f"{_command_modules()[command]}.py").open(encoding="utf-8") as file:
+        _, _, described = file.readline().strip().strip('"').partition(": ")
+    return described[:1].upper() + described[1:]
 
 
 def _without_target(words: list[str]) -> list[str]:
@@ -116,6 +132,8 @@ def run(program: str | None = None) -> None:
         # click returns the exit code of a command that has printed its own message.
         sys.exit(ended if isinstance(ended, int) else 0)
     if "--json" in sys.argv:
+        from targets.cli.json_output import as_json_error, print_json
+
         print_json(as_json_error(failure))
     else:
         _show(failure)

@@ -32,7 +32,6 @@ from targets.config.load import (
     Overrides,
     load_document,
 )
-from targets.config.olive.context import LOCAL
 from targets.config.paths import resolved
 from targets.config.validation_problems import validation_problems
 from targets.console.safe_console import SafeConsole
@@ -41,7 +40,7 @@ from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.place import Place, building_place, default_training_target
 from targets.runtimes.platform import Choice, platform_for
 from targets.systems.find import system_of
-from targets.target import ALL, DEFAULT_TARGET, load_target, load_targets
+from targets.target import ALL, DEFAULT_TARGET, LOCAL, load_target, load_targets
 from targets.toolchain.registry.settings import RegistrySettings
 
 PROJECT = Path(__file__).parents[2]

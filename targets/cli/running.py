@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,13 @@ from rich.console import Console
 from targets.build import Builder, BuildOutcome
 from targets.cache import Cache
 from targets.cli.options import Request
+from targets.cli.remotes import left_outputs, shared_cache
 from targets.errors import CheckFailed, Interrupted
 from targets.place import Place
 from targets.remote.shared_cache import SharedCache
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.systems.find import Elsewhere
-from targets.systems.find import elsewhere_of as elsewhere_by
-from targets.systems.job_notes import Origin
-from targets.systems.left_outputs import LeftOutputs
 from targets.systems.select import Chooser
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
@@ -58,22 +56,6 @@ def build_all(
             )
             outcome = builder.build(dist)
             yield Built(place, outcome, time.monotonic() - started)
-
-
-def left_outputs(store: Cache, elsewhere: Elsewhere | None) -> LeftOutputs:
-    """Return what is known of outputs that stayed on systems, for steps that run ``elsewhere``."""
-    if elsewhere is None:
-        return LeftOutputs(store.root)
-    return LeftOutputs(store.root, elsewhere.system, leaves=not elsewhere.checkpoints)
-
-
-def shared_cache(request: Request, store: Cache, say: Callable[[str], None]) -> SharedCache | None:
-    """Return the cache that the config of ``request`` shares with others, if it does."""
-    loaded = request.loaded
-    table = loaded.config.cache
-    if table is None:
-        return None
-    return SharedCache(table, map(loaded.path, table.trust), store, say)
 
 
 @contextmanager
@@ -117,23 +99,6 @@ def runtime_starter(
         return chooser.start(toolchains, view.say)
 
     return start
-
-
-def elsewhere_of(
-    request: Request, cache_root: Path, arguments: Sequence[str] = (), *, detach: bool = False
-) -> Elsewhere | None:
-    """Return the system on which the steps of ``request`` run; ``None`` for this machine.
-
-    ``arguments`` are those with which ``build`` goes on with a job. With ``detach`` nobody waits
-    for jobs.
-    """
-    chosen = request.elsewhere
-    if chosen is None:
-        return None
-    origin = Origin(
-        arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
-    )
-    return elsewhere_by(origin, cache_root, detach=detach, registry=request.registry)
 
 
 def show_view(console: Console) -> AbstractContextManager[View]:

@@ -11,7 +11,7 @@ from pipeline.contract.schema import HUB_PREFIX
 from pipeline.reading.files import decoded
 from pipeline.reading.json_text import parse_json
 from targets.errors import EnvironmentUnable
-from targets.runtimes.process_environment import hub_is_offline
+from targets.runtimes.hub_settings import hub_is_offline
 from targets.toolchain.credentials import scrub
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -10,7 +10,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from targets.runtimes.process_environment import (
+from targets.runtimes.hub_settings import (
     hub_endpoint,
     hub_is_offline,
     hub_token,

@@ -37,7 +37,6 @@ from targets.config.documents import Document, is_olive, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
-from targets.config.olive.context import LOCAL
 from targets.config.onnx_folder import onnx_folder_problems
 from targets.config.paths import expanded, is_file, is_there, resolved
 from targets.config.salvage import salvage
@@ -45,7 +44,7 @@ from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, Problem
-from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
+from targets.target import DEFAULT_TARGET, LOCAL, Target, load_target, named_targets, target_names
 
 Bring = Callable[[BuildConfig, str], Path | None]
 """Returns where a resource that a config names is now on this machine; ``None`` if the config does

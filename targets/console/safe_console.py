@@ -29,8 +29,7 @@ class SafeConsole(Console):
         """Yield the segments of ``renderable``, each with harmless text."""
         plain = (options or self.options).ascii_only
         for segment in super().render(renderable, options):
-            if segment.control is None:
-                shown = harmless(segment.text)
-                yield Segment(in_ascii(shown) if plain else shown, segment.style)
-            else:
-                yield segment
+            text = segment.text if segment.control else harmless(segment.text)
+            if plain and not segment.control:
+                text = in_ascii(text)
+            yield segment if text == segment.text else Segment(text, segment.style)

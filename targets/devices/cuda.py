@@ -1,4 +1,7 @@
-"""NVIDIA GPUs of this machine, as the driver's own tool lists them."""
+"""NVIDIA GPUs of this machine, as the driver's own tool lists them.
+
+Most machines have none: what reads the list and a lock is imported where there is one.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree
-
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from targets.devices.device import Device
-from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 KIND = "cuda"
 """Its name in the TOML files of targets."""
@@ -65,6 +68,10 @@ def list_gpus() -> Gpus | None:
 
 def listed_gpus(listing: str) -> Gpus | None:
     """Return the GPUs in what :data:`LIST` wrote; ``None`` if there is none."""
+    from xml.etree import ElementTree
+
+    from packaging.version import InvalidVersion, Version
+
     try:
         log = ElementTree.fromstring(listing)  # noqa: S314 - the driver's own tool wrote it
         gpus = tuple(
@@ -135,6 +142,10 @@ def _named(variable: str, gpus: Gpus) -> Gpu | None:
 
 def cuda_of(toolchain: Toolchain) -> Version:
     """Return the CUDA version, major and minor, in the lock of ``toolchain``."""
+    from packaging.version import Version
+
+    from targets.toolchain.requirements import read_lock
+
     versions = [pin.version for pin in read_lock(toolchain.lock) if pin.name == _RUNTIME]
     if not versions:
         raise ValueError(f"{toolchain.lock} locks no {_RUNTIME}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import requests
 
 from targets.doctor.finding import Finding, Machine
-from targets.runtimes.process_environment import hub_endpoint, hub_is_offline
+from targets.runtimes.hub_settings import hub_endpoint, hub_is_offline
 from targets.toolchain.credentials import scrub
 
 _ANSWER_SECONDS = 3

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from packaging.version import Version
-
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.builder.portable_template import GIVES_TOOLS
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.kinds import ARTIFACT_WORDS
@@ -18,7 +15,6 @@ from pipeline.gguf.formats import PLAIN_BITS
 from pipeline.onnx.checkpoint import Checkpoint
 from targets.config.load import LoadedConfig
 from targets.machine import cpu_name
-from targets.toolchain.builder_options import builder_pin
 from targets.toolchain.toolchain import Toolchain
 
 
@@ -47,13 +43,9 @@ def note_on_tools(loaded: LoadedConfig, toolchain: Toolchain) -> Iterator[str]:
     """Yield a note where the runtime of ``toolchain`` shows a model other tools than transformers,
     and the model is asked with some."""
     if loaded.shows_tools and loaded.chains[toolchain.target].artifact_kind == "onnx":
-        pin = builder_pin(toolchain)
-        if pin.version < Version(GIVES_TOOLS):
-            yield (
-                f"rows have tools, which {pin.name} {pin.version} gives to the chat template in "
-                "another form than transformers does: the check quality will fail for their "
-                "prompts, unless the data set has a chat_template"
-            )
+        from targets.planner.tools_form import note_on_form
+
+        yield from note_on_form(toolchain)
 
 
 def _on_settings(loaded: LoadedConfig, target: str) -> Iterator[str]:

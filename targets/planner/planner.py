@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import Kind
@@ -26,13 +27,16 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
+from targets.planner.known_code import KnownCode
 from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import fetch_call, rows_call
 from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
-from targets.remote.shared_cache import SharedCache
 from targets.runtimes.runtime import PLACES, RuntimeName
 from targets.systems.left_outputs import LeftOutputs
+
+if TYPE_CHECKING:
+    from targets.remote.shared_cache import SharedCache
 
 Input = StepInput | SourceInput
 
@@ -65,7 +69,8 @@ class Planner:
         self._left = left
         name = target.toolchain.target
         self._chain = loaded.chains[name]
-        self._code = CodeDigests()
+        self._known_code = KnownCode(cache.root)
+        self._code = CodeDigests(read=self._known_code.read)
         self._history = History(cache.root, loaded.file, name)
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
@@ -99,6 +104,7 @@ class Planner:
         self._add_checks(
             base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
         )
+        self._known_code.save()
         elsewhere = (self._cache, self._shared, self._left)
         self._steps = with_elsewhere(self._steps, artifact, *elsewhere)
         return BuildPlan(

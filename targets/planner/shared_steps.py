@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract.plan import Step, object_path
 from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
 from targets.cache import Cache, CachedStep
 from targets.planner.build_plan import BuildPlan, PlannedStep
-from targets.remote.shared_cache import SharedCache
 from targets.systems.left_outputs import LeftOutputs
+
+if TYPE_CHECKING:
+    from targets.remote.shared_cache import SharedCache
 
 SHARED = "cached (shared)"
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}

@@ -1,8 +1,12 @@
-"""The Jinja environments of reports: filters for figures, and escaping of text."""
+"""The Jinja environments of reports: filters for figures, and escaping of text.
+
+There is one of each kind for a folder, which keeps the templates that it has compiled.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,6 +19,7 @@ TEMPLATES = Path(__file__).parent
 """The templates of reports, and the style of all pages."""
 
 
+@cache
 def markdown_environment(folder: Path) -> Environment:
     """Return the environment of the Markdown templates in ``folder``.
 
@@ -25,6 +30,7 @@ def markdown_environment(folder: Path) -> Environment:
     return environment
 
 
+@cache
 def html_environment(folder: Path) -> Environment:
     """Return the environment of the HTML templates in ``folder``; all values are escaped."""
     environment = _environment(folder, autoescape=True)
@@ -32,6 +38,7 @@ def html_environment(folder: Path) -> Environment:
     return environment
 
 
+@cache
 def source_environment(folder: Path, literal: Callable[[str], str]) -> Environment:
     """Return the environment of templates of programs in ``folder``.
 

@@ -14,8 +14,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from targets.atomic import remove_tree
 from targets.runtimes.lease import boot_id
 
@@ -55,7 +53,7 @@ class Driver:
             return False
         try:
             return _started(self.pid) != self.started
-        except psutil.NoSuchProcess:
+        except ProcessLookupError:
             return True
 
 
@@ -114,15 +112,24 @@ def _namespace(kind: str) -> int:
 
 
 def _started(pid: int) -> int:
-    """Return when a process started. Raises ``psutil.NoSuchProcess``."""
+    """Return when a process started. Raises ``ProcessLookupError``."""
     stat = Path(f"/proc/{pid}/stat")
     if not Path("/proc/self/stat").exists():
-        return round(psutil.Process(pid).create_time() * 1000)
+        return _started_without_proc(pid)
     try:
         _, _, fields = stat.read_text("utf-8", "replace").rpartition(")")
     except OSError:
-        raise psutil.NoSuchProcess(pid) from None
+        raise ProcessLookupError(pid) from None
     state, *_ = values = fields.split()
     if state in _ENDED:
-        raise psutil.NoSuchProcess(pid)
+        raise ProcessLookupError(pid)
     return int(values[_STARTED])
+
+
+def _started_without_proc(pid: int) -> int:
+    import psutil
+
+    try:
+        return round(psutil.Process(pid).create_time() * 1000)
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(pid) from None

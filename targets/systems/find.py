@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.contract.schema import AzureMLSystem, DockerSystem, SystemTable
-from targets.systems.job_notes import JobNotes, Origin
-from targets.systems.system import System
 from targets.toolchain.registry.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from targets.systems.job_notes import JobNotes, Origin
+    from targets.systems.system import System
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def elsewhere_of(
     registry: RegistrySettings | None = None,
 ) -> Elsewhere:
     """Return the system of the command ``origin``."""
+    from targets.systems.job_notes import JobNotes
+
     system = system_of(origin.system, origin.table, cache, registry)
     notes, table = JobNotes(cache, origin), origin.table
     checkpoints = table.checkpoints if isinstance(table, DockerSystem) else True
@@ -70,6 +75,7 @@ def engine_of_environment(
     """
     from targets.systems.engine.address import address_of_environment
     from targets.systems.engine.engine_system import EngineSystem
+    from targets.systems.job_notes import JobNotes
 
     address = address_of_environment()
     if address is None or (address.ssh is None and sees_folders()):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -17,7 +18,9 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import StepResult
 from targets.atomic import replace_file
 from targets.errors import EnvironmentUnable
-from targets.systems.system import System
+
+if TYPE_CHECKING:
+    from targets.systems.system import System
 
 
 class LeftOutput(Frozen):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-from packaging.tags import Tag, compatible_tags, cpython_tags
 
 from targets.errors import EnvironmentUnable
 
@@ -22,12 +19,6 @@ class Platform:
     """Value of uv's ``--python-platform``."""
     wheels: tuple[str, ...]
     """Platform tags of the wheels that run there, best first."""
-
-    def tags(self, python: str) -> Iterator[Tag]:
-        """Yield the wheel tags that CPython ``python`` (``3.11``) accepts on this platform."""
-        major, minor = (int(part) for part in python.split("."))
-        yield from cpython_tags((major, minor), platforms=self.wheels)
-        yield from compatible_tags((major, minor), f"cp{major}{minor}", platforms=self.wheels)
 
 
 def _manylinux(machine: str, oldest: int, legacy: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from packaging.tags import Tag
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pipeline.contract.sha256 import sha256_of_file
@@ -151,7 +151,7 @@ class Wheelhouse:
     ) -> Iterable[tuple[Pin, Path]]:
         """Yield the files whose names are those of wheels of ``pins`` for the toolchain."""
         pins_by_version: dict[object, Pin] = {(pin.name, pin.version): pin for pin in pins}
-        usable = frozenset(platform_named(toolchain.platform).tags(toolchain.python))
+        usable = frozenset(_tags(toolchain))
         for name in sorted(names):
             project, version, tags = _parse(name)
             pin = pins_by_version.get((project, version))
@@ -205,3 +205,11 @@ def _written(path: Path, chunks: Iterable[bytes]) -> str:
             file.write(chunk)
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _tags(toolchain: Toolchain) -> Iterator[Tag]:
+    """Yield the wheel tags that the Python of ``toolchain`` accepts on its platform."""
+    major, minor = (int(part) for part in toolchain.python.split("."))
+    platforms = platform_named(toolchain.platform).wheels
+    yield from cpython_tags((major, minor), platforms=platforms)
+    yield from compatible_tags((major, minor), f"cp{major}{minor}", platforms=platforms)

@@ -202,7 +202,7 @@ def test_layers_that_are_not_there_are_named(trained: Trained) -> None:
         "import json, sys\nfrom transformers import AutoModelForCausalLM\n"
         "from pipeline.contract.errors import StepError\n"
         "from pipeline.training.adapter import add_adapter\n"
-        "from pipeline.training.params import LokrParams\n"
+        "from pipeline.training.lycoris_params import LokrParams\n"
         "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
         "for own in json.loads(sys.argv[2]):\n"
         "    try:\n        add_adapter(model, LokrParams.model_validate(own))\n"

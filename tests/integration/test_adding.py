@@ -128,7 +128,7 @@ from __future__ import annotations
 import click
 
 
-@click.command("say-hello", short_help="Greet the user.")
+@click.command("say-hello")
 def command() -> None:
     """Greet the user."""
     click.echo("hello")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.image import imread
 
 from targets.bench.bench_html import to_html
 from tests.support.browser import Browser
@@ -71,6 +70,8 @@ def test_page_is_drawn(
 ) -> None:
     image = tmp_path / "page.png"
     chromium.screenshot(page, image, width, 3000, dark)
+    from matplotlib.image import imread
+
     pixels = imread(image)[..., :3]
     assert pixels.shape[1] == width
     assert (pixels.mean() < 0.3) if dark else (pixels.mean() > 0.8)

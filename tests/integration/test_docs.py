@@ -57,6 +57,7 @@ LEAST = {
     "./nox -s bench-driver": (
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
+    "./nox -s bench-commands": "./nox -s bench-commands -- --runs 1 --out dist/measured.md",
     "./nox -s bench-job": "./nox -s bench-job -- --jobs 2 --out dist/measured.md",
     "./nox -s bench-installed -- MODEL": "./nox -s bench-installed -- --help",
     "./nox -s bench-shared": (

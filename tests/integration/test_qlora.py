@@ -152,7 +152,7 @@ import torch
 from bitsandbytes.functional import quantize_4bit
 from transformers import AutoModelForCausalLM, Phi3Config
 from pipeline.training.loading import load_model
-from pipeline.training.params import QloraParams
+from pipeline.training.four_bit_params import QloraParams
 
 folder = Path(sys.argv[1])
 config = Phi3Config(

@@ -22,7 +22,7 @@ def engine_answering(podman: str = "", **differences: object) -> Iterator[str]:
     """Yield the address of an engine that says this of itself, or of a ``podman`` of this version;
     everything else it refuses."""
     with HTTPServer(("127.0.0.1", 0), _handler({**SERVER, **differences}, podman)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"tcp://127.0.0.1:{server.server_port}"
         server.shutdown()
 

@@ -28,10 +28,10 @@ from transformers import (
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.training.adapter import add_adapter
+from pipeline.training.lora_params import LoraShape
 from pipeline.training.merge_params import MergeParams
 from pipeline.training.merging import merge
 from pipeline.training.quantization import BaseQuantization
-from pipeline.training.shapes import LoraShape
 from tests.support.silent import Silent
 
 IDS = torch.arange(24)[None] * 7 % 128

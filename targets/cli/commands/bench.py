@@ -34,7 +34,7 @@ def _lengths(
     return tuple(length for length in lengths if length)
 
 
-@click.command("bench", short_help="Measure artifacts side by side, and what changed.")
+@click.command("bench")
 @options.build_options
 @click.option(
     "--baseline",

@@ -12,10 +12,10 @@ from rich.markup import escape
 from targets.atomic import replace_file
 from targets.cli import options
 from targets.cli.json_output import print_json_result
+from targets.cli.remotes import elsewhere_of
 from targets.cli.running import (
     Built,
     build_all,
-    elsewhere_of,
     failure_of,
     runtime_starter,
     show_view,
@@ -30,7 +30,7 @@ _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions"""
 
 
-@click.command("build", short_help="Build the artifacts of a config.")
+@click.command("build")
 @options.build_options
 @options.require_verified_option
 @click.option(

@@ -11,7 +11,7 @@ from targets.systems.find import elsewhere_of
 from targets.systems.job_notes import JobNotes
 
 
-@click.command("cancel", short_help="End a job that runs on a system.")
+@click.command("cancel")
 @click.argument("job", metavar="ID")
 @options.cache_option
 def command(job: str, cache: Path | None) -> None:

@@ -33,7 +33,7 @@ from targets.toolchain.platforms import this_machine
 from targets.version import invocation
 
 
-@click.command("check", short_help="Check a built artifact where its device is.")
+@click.command("check")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--target", metavar="NAME", help="Refuse an artifact of another target.")
 @click.option(

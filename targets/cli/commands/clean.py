@@ -25,7 +25,7 @@ from targets.systems.left_outputs import LeftOutputs
 _DAY_SECONDS = 24 * 60 * 60
 
 
-@click.command("clean", short_help="Remove results from the cache that were not used lately.")
+@click.command("clean")
 @click.option(
     "--older-than",
     "days",

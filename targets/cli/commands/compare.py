@@ -10,7 +10,7 @@ from targets.cli import options
 from targets.cli.json_output import print_json_result
 
 
-@click.command("compare", short_help="Show what differs between two builds.")
+@click.command("compare")
 @click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @options.json_option

@@ -17,7 +17,7 @@ from targets.errors import ConfigError, Problem
 from targets.version import invocation
 
 
-@click.command("convert", short_help="Write an Olive config as TOML.")
+@click.command("convert")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--output",

@@ -21,7 +21,7 @@ from targets.target import ALL, load_targets
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
 
 
-@click.command("doctor", short_help="Check whether this machine can build, with remedies.")
+@click.command("doctor")
 @options.target_option("Default: all, since it only looks.")
 @options.config_option
 @options.place_options

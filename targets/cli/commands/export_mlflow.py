@@ -17,7 +17,7 @@ REQUIREMENTS = "requirements-mlflow.lock"
 _SERVER = "MLFLOW_TRACKING_URI"
 
 
-@click.command("export-mlflow", short_help="Write a finished build to MLflow, as a run.")
+@click.command("export-mlflow")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--to",

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from targets.transfer.progress import Say
 
 
-@click.command(
-    "export-toolchain", short_help="Write toolchains to one file, for a machine with no network."
-)
+@click.command("export-toolchain")
 @options.target_option("Default: cpu.")
 @click.option(
     "--output",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
 
-@click.command("images", short_help="Make the toolchains ready without building a model.")
+@click.command("images")
 @options.target_option("Default: cpu.")
 @options.config_option
 @click.option("--push", is_flag=True, help="Bring the images to the registry of the config.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from targets.transfer.progress import Say
 
 
-@click.command("import-toolchain", short_help="Take in what export-toolchain wrote.")
+@click.command("import-toolchain")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @options.cache_option
 @options.json_option

@@ -33,7 +33,7 @@ class _Given:
     name: str | None
 
 
-@click.command("init", short_help="Write a config for a model and data of your own.")
+@click.command("init")
 @click.option("--model", metavar="SOURCE", help="Base model: a folder, or hf:org/name@revision.")
 @click.option(
     "--data",

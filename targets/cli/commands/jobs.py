@@ -15,7 +15,7 @@ from targets.systems.find import elsewhere_of
 from targets.systems.job_notes import JobNote, JobNotes
 
 
-@click.command("jobs", short_help="List the jobs that run on systems.")
+@click.command("jobs")
 @options.cache_option
 @options.json_option
 def command(cache: Path | None, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from targets.cli.json_output import print_json_result
 from targets.errors import ConfigError
 
 
-@click.command("list", short_help="Show the builds in the output folder.")
+@click.command("list")
 @options.dist_option
 @options.json_option
 def command(dist: Path, as_json: bool) -> None:

@@ -13,17 +13,17 @@ from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
-from targets.toolchain.builder_options import lock_builder_options
 from targets.toolchain.debian.package_lock import lock_packages
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.host_lock import HOST_LOCKS, lock_host
 from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import LockChange, lock
+from targets.toolchain.locked_builder import lock_builder_options
 from targets.toolchain.toolchain import Toolchain
 
 
-@click.command("lock", short_help="Pin the newest packages that work together.")
+@click.command("lock")
 @options.target_option("Default: all, the host's own locks, and the base.")
 @click.option("--base", is_flag=True, help="Only the Debian packages of the base image.")
 @click.option("--keep", is_flag=True, help="Keep locked versions that still fit.")

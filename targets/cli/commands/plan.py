@@ -14,7 +14,7 @@ from pipeline.data.look import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
-from targets.cli.running import elsewhere_of, left_outputs, shared_cache
+from targets.cli.remotes import elsewhere_of, left_outputs, shared_cache
 from targets.config.documents import read_documents
 from targets.config.load import LoadedConfig
 from targets.config.olive.ledger import Ledger
@@ -33,7 +33,7 @@ from targets.report.seen_data import SeenData, seen_data
 from targets.systems.select import Chooser, Decision
 
 
-@click.command("plan", short_help="Show what a build would run, and why.")
+@click.command("plan")
 @options.build_options
 @click.option(
     "--explain",

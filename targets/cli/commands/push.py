@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REQUIREMENTS = "requirements-release.lock"
 
 
-@click.command("push", short_help="Bring a built artifact to the Hugging Face hub.")
+@click.command("push")
 @click.argument("to", metavar="hf:ORG/NAME")
 @options.config_options
 @click.option("--target", metavar="NAME", help="Which target's artifact (default: the first).")

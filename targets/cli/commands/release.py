@@ -25,7 +25,7 @@ PASSWORD = "QUERN_SIGN_PASSWORD"  # noqa: S105 - the name of the variable
 LIBRARIES = ("cryptography", "cyclonedx", "onnx", "safetensors", "securesystemslib")
 
 
-@click.command("release", short_help="Make what can be shipped and audited.")
+@click.command("release")
 @options.build_options
 @click.option("--version", required=True, metavar="VERSION", help="Version, such as 1.2.0.")
 @click.option(

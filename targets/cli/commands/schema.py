@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "config" / "examples.toml"
 _REMEDY = "run `nox -s schema`"
 
 
-@click.command("schema", short_help="Write the config's JSON schema, and the reference pages.")
+@click.command("schema")
 @click.option("--check", is_flag=True, help="Only see whether the files are up to date.")
 @options.json_option
 def command(check: bool, as_json: bool) -> None:

@@ -25,7 +25,7 @@ _WAITING = 16
 """Requests that may wait while one is answered."""
 
 
-@click.command("serve", short_help="Serve a built artifact to OpenAI's clients on this machine.")
+@click.command("serve")
 @options.config_options
 @click.option("--target", metavar="NAME", help="Which target's artifact (default: the first).")
 @click.option(

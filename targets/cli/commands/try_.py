@@ -32,7 +32,7 @@ _LONGEST = 1_000_000
 """Longest text that is read of standard input, in characters."""
 
 
-@click.command("try", short_help="Ask a built artifact something.")
+@click.command("try")
 @click.argument("text", required=False)
 @options.config_options
 @click.option("--target", metavar="NAME", help="Which target's artifact (default: the first).")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REQUIREMENTS = "requirements-release.lock"
 
 
-@click.command("verify", short_help="Prove a release, by rebuilding it.")
+@click.command("verify")
 @click.argument("folder", metavar="RELEASE_DIR", type=click.Path(path_type=Path))
 @click.option(
     "--quick", is_flag=True, help="Check digests, signature and file formats; rebuild nothing."

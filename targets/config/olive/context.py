@@ -13,9 +13,6 @@ from targets.config.paths import expanded, is_there
 OWN = re.compile(r".+\.py:\w+$")
 """Type of the author's own pass or check: ``path/to/file.py:ClassName``."""
 
-LOCAL = "local"
-"""The value of ``--system`` that always means this machine."""
-
 
 @dataclass(frozen=True)
 class Context:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.chains import TORCH, OlivePass
-from targets.config.olive.context import LOCAL
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.systems import (
@@ -17,7 +16,7 @@ from targets.config.olive.systems import (
     system_names,
     targets_of,
 )
-from targets.target import DEFAULT_TARGET, load_target, target_names
+from targets.target import DEFAULT_TARGET, LOCAL, load_target, target_names
 
 _MAX_HOURS = 24
 """Olive's files do not limit a job. Where a config of Quern is made of one, this can be changed."""

@@ -151,7 +151,7 @@ def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
 
     server = Server(("127.0.0.1", 0), Handler)
     proxy = FaultyProxy(server.server_port)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield proxy
     finally:

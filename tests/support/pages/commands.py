@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
+import runpy
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
+from warnings import catch_warnings, simplefilter
 
 import click
 import nox
@@ -64,14 +67,18 @@ def options_of(session: str) -> frozenset[str] | None:
 
 @cache
 def _module_options(module: str) -> frozenset[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
+    """Return the options in the help of `python -m MODULE`. It runs in this process: a new one for
+    each would import anew what most of them share."""
+    shown = io.StringIO()
+    with (
+        patch.object(sys, "argv", [module, "--help"]),
+        redirect_stdout(shown),
+        catch_warnings(),
+        suppress(SystemExit),
+    ):
+        simplefilter("ignore")  # tests may have imported it before
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", shown.getvalue()))
 
 
 @cache

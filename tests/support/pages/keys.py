@@ -12,11 +12,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 import tomli_w
-from jsonschema import Draft7Validator
 
 from pipeline.checks.base import BaseCheck
 from pipeline.passes.base import BasePass
@@ -30,6 +29,9 @@ from targets.target import Target, load_target, target_names
 from tests.support.pages.page import Fence, Page
 from tests.support.project import make_project
 from tests.support.safetensors_files import write_safetensors
+
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
 
 Table = dict[str, Any]
 _TRAINING = tuple(name for name in chain_passes() if load_pass(name).produces == "adapter")
@@ -212,6 +214,8 @@ def _make_artifact(place: Path) -> None:
 
 @cache
 def _schema() -> Draft7Validator:
+    from jsonschema import Draft7Validator
+
     return Draft7Validator(_built())
 
 
@@ -223,6 +227,8 @@ def _built() -> Table:
 @cache
 def known_keys() -> Mapping[str, tuple[Draft7Validator, ...]]:
     """Return every key of any table of a config, and what its values must be there."""
+    from jsonschema import Draft7Validator
+
     schema = _built()
     by_key: dict[str, list[Draft7Validator]] = {}
     for table in (schema, *schema["$defs"].values()):

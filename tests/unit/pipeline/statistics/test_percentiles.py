@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from pipeline.statistics.percentiles import (
     LEAST_CORRELATION,
@@ -63,6 +63,8 @@ def correlated(
 
 def pooled_bound(groups: list[list[float]], share: float) -> float:
     """Return the bound of samples that are taken for independent (Hahn and Meeker)."""
+    from scipy import stats
+
     samples = sorted((value for group in groups for value in group), reverse=True)
     allowed = int(stats.binom.ppf(0.01, len(samples), 1 - share)) - 1
     return samples[allowed]
@@ -73,7 +75,7 @@ def test_a_bound_holds_where_processes_differ(rho: float) -> None:
     """Of 12 processes of 120; that which pools them lies below the true p90 in a fourth of all
     runs and more."""
     rng = np.random.default_rng(1)
-    true = float(stats.norm.ppf(0.9))
+    true = NormalDist().inv_cdf(0.9)
     wrong = above = pooled = 0
     for _ in range(200):
         groups = correlated(rng, 12, 120, rho)
@@ -95,6 +97,8 @@ def test_samples_of_one_process_bound_nothing() -> None:
 
 def test_each_process_counts_once_if_its_samples_are_alike() -> None:
     """So 44 are needed for a p90, and some more since their number is small."""
+    from scipy import stats
+
     alike = [[float(process)] * 50 for process in range(60)]
     few = (stats.t.ppf(0.99, 2999) / stats.t.ppf(0.99, 59)) ** 2
     rate, sizes = 6 / 60, np.full(60, 50)
@@ -110,10 +114,12 @@ def test_each_process_counts_once_if_its_samples_are_alike() -> None:
 
 def test_few_processes_are_never_taken_for_independent() -> None:
     """The least correlation, of being over the p90 together, by a simulation of its own."""
+    from scipy import stats
+
     rng = np.random.default_rng(2)
     level = rng.normal(size=(400_000, 1)) * math.sqrt(LEAST_CORRELATION)
     pair = level + rng.normal(size=(400_000, 2)) * math.sqrt(1 - LEAST_CORRELATION)
-    both = pair > stats.norm.ppf(0.9)
+    both = pair > NormalDist().inv_cdf(0.9)
     least = float(np.corrcoef(both[:, 0], both[:, 1])[0, 1])
     even = [[float(place) for place in range(50)] for _ in range(12)]
     few = (stats.t.ppf(0.99, 599) / stats.t.ppf(0.99, 11)) ** 2

@@ -9,13 +9,9 @@ from pydantic import ValidationError
 
 from pipeline.contract.data_spec import DataSpec, Split
 from pipeline.run.registry import load_pass
-from pipeline.training.params import (
-    FinetuneParams,
-    LoftqParams,
-    LoraParams,
-    QloraParams,
-    TrainingLoopParams,
-)
+from pipeline.training.four_bit_params import LoftqParams, QloraParams
+from pipeline.training.lora_params import LoraParams
+from pipeline.training.params import FinetuneParams, TrainingLoopParams
 
 KINDS = ("lora", "qlora", "loha", "lokr", "loftq")
 COMMON = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +16,13 @@ from targets.bench.bench_markdown import to_markdown
 from targets.bench.bench_schema import Bench, Range
 from targets.bench.compare_benches import compare
 from targets.bench.formatting import change_of, headline, time_range
-from targets.bench.plots import plots_of
 from targets.bench.write_bench import write_bench
 from targets.figures import milliseconds
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 from tests.support.compared_benches import HOSTILE, compared, hostile
+
+if TYPE_CHECKING:
+    from targets.bench.plots import Plot
 
 EARLIER = EarlierArtifact(None, "in the cache")
 
@@ -45,8 +49,19 @@ class Page(HTMLParser):
                 self.handlers.append(name)
 
 
-def test_page_refers_to_nothing_and_runs_nothing() -> None:
-    text = to_html(compared())
+@pytest.fixture(scope="module")
+def text() -> str:
+    """Return the page of a bench with an earlier one."""
+    return to_html(compared())
+
+
+def plots_of(found: Bench) -> Mapping[str, Plot]:
+    from targets.bench.plots import plots_of as drawn
+
+    return drawn(found)
+
+
+def test_page_refers_to_nothing_and_runs_nothing(text: str) -> None:
     page = Page(text)
     assert "script" not in page.tags
     assert {"iframe", "link", "object", "embed", "form", "base"}.isdisjoint(page.tags)
@@ -58,8 +73,7 @@ def test_page_refers_to_nothing_and_runs_nothing() -> None:
     assert "default-src 'none'" in text
 
 
-def test_ids_are_unique_and_colours_are_the_pages() -> None:
-    text = to_html(compared())
+def test_ids_are_unique_and_colours_are_the_pages(text: str) -> None:
     ids = Page(text).ids
     assert len(ids) == len(set(ids))
     drawings = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
@@ -70,8 +84,7 @@ def test_ids_are_unique_and_colours_are_the_pages() -> None:
     assert "DejaVu" not in drawings
 
 
-def test_page_says_all_that_there_is() -> None:
-    text = to_html(compared())
+def test_page_says_all_that_there_is(text: str) -> None:
     for part in (
         "What changed",
         "Targets side by side",

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import tomli
 import yaml
@@ -99,6 +98,8 @@ def test_an_editor_finds_the_schema_and_the_config_holds_by_it(folder: Path) -> 
     assert init("--data", "tones.jsonl") == ""
     text = (folder / "quern.toml").read_text("utf-8")
     schema = text.partition("#:schema ")[2].partition("\n")[0]
+    import jsonschema
+
     jsonschema.validate(tomli.loads(text), json.loads((folder / schema).read_text("utf-8")))
 
 

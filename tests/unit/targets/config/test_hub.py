@@ -17,7 +17,7 @@ import pytest
 
 from targets.config.hub import HubModel, parse_hub_model, pinned
 from targets.errors import ConfigError, EnvironmentUnable
-from targets.runtimes.process_environment import hub_environment
+from targets.runtimes.hub_settings import hub_environment
 from tests.support.capabilities import program
 
 TOKEN = "hf_of_this_test_alone"  # noqa: S105
@@ -59,7 +59,7 @@ def serve(server: Server, secured: ssl.SSLContext | None = None) -> Iterator[Ser
     if secured is not None:
         listening.socket = secured.wrap_socket(listening.socket, server_side=True)
     server.port = listening.server_port
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     listening.shutdown()
     listening.server_close()

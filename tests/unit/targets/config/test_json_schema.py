@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli
 from click.testing import CliRunner
-from jsonschema import Draft7Validator
 
 from pipeline.latency.goals import LatencyGoal
 from pipeline.run.registry import check_types, load_check, load_pass
@@ -21,11 +20,16 @@ from targets.errors import ConfigError
 from targets.target import load_target
 from tests.support.project import make_project
 
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
+
 CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 
 @pytest.fixture(scope="module")
 def schema() -> Draft7Validator:
+    from jsonschema import Draft7Validator
+
     made = build_schema()
     Draft7Validator.check_schema(made)
     return Draft7Validator(made)

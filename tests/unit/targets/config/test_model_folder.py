@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.training.params import LoraParams
+from pipeline.training.lora_params import LoraParams
 from targets.config.load import load_config
 from targets.config.model_folder import adapter_problems, folder_with_links, model_folder_problems
 from targets.errors import ConfigError

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import tomli
-from jsonschema import Draft7Validator
 
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.plan import PathRef, Plan, SourceInput, Step
@@ -287,6 +286,8 @@ def test_a_check_that_compares_answers_needs_held_out_rows(project: Project) -> 
 
 
 def test_editors_do_not_flag_it(project: Project) -> None:
+    from jsonschema import Draft7Validator
+
     schema = Draft7Validator(build_schema())
     project.edit("[checks.polite]", "[targets.cpu.passes.scale]\nby = 7\n[checks.polite]")
     assert not list(schema.iter_errors(tomli.loads(project.config.read_text())))

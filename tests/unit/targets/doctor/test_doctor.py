@@ -57,7 +57,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub_url() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/hub"
         server.shutdown()
 

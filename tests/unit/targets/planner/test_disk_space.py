@@ -11,8 +11,9 @@ import pytest
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.space import Shape, SpaceEstimate, Weights
 from pipeline.passes.float_reference import FloatReferenceParams
+from pipeline.training.lora_params import LoraParams
+from pipeline.training.lycoris_params import LohaParams
 from pipeline.training.merge_params import MergeParams
-from pipeline.training.params import LohaParams, LoraParams
 from pipeline.tuning.params import TuneParams
 from targets.cache import Cache
 from targets.disk import Need, require_room

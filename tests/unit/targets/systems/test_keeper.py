@@ -21,7 +21,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="containers run 
 Keep = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
+ENDS = {"exit 0": 0, "exit 3": 3, "kill -11 $$": -11, "kill -9 $$": -9}
+"""Ends of a job, and the code that says so."""
+
+
+@pytest.fixture(scope="module")
 def keep() -> Iterator[Keep]:
     started: list[subprocess.Popen[str]] = []
 
@@ -42,6 +46,24 @@ def keep() -> Iterator[Keep]:
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def two_leases_later(keep: Keep) -> dict[str, subprocess.Popen[str]]:
+    """Return jobs that were started together, when all that is left of them has been alone for two
+    leases; only ``asked after`` was not."""
+    jobs = {end: keep("sh", "-c", f"printf half; {end}") for end in ENDS}
+    jobs["alone"] = keep("sh", "-c", "echo $$; exec sleep 600")
+    jobs["detached"] = keep(*FOR_EVER)
+    tell(jobs["detached"], DETACH)
+    jobs["detached for long"] = keep(*FOR_EVER, longest=LEASE + 1)
+    tell(jobs["detached for long"], DETACH)
+    jobs["asked after"] = keep(*FOR_EVER)
+    until = time.monotonic() + 2 * LEASE
+    while time.monotonic() < until:
+        tell(jobs["asked after"], RENEW)
+        time.sleep(LEASE / 10)
+    return jobs
+
+
 def said_by(process: subprocess.Popen[str]) -> list[str]:
     assert process.stdout is not None
     return [line for line in process.stdout.read().splitlines() if line]
@@ -51,17 +73,26 @@ def tell(process: subprocess.Popen[str], name: str) -> None:
     process.send_signal(signal.Signals[name])
 
 
-@pytest.mark.parametrize(
-    ("command", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -11 $$", -11), ("kill -9 $$", -9)]
-)
-def test_how_the_job_ended_is_the_last_line(command: str, code: int, keep: Keep) -> None:
-    process = keep("sh", "-c", f"printf half; {command}")
+def test_one_that_is_asked_after_goes_on(
+    two_leases_later: dict[str, subprocess.Popen[str]],
+) -> None:
+    # Right after it was asked, so the first of these tests.
+    assert two_leases_later["asked after"].poll() is None
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS.items())
+def test_how_the_job_ended_is_the_last_line(
+    end: str, code: int, two_leases_later: dict[str, subprocess.Popen[str]]
+) -> None:
+    process = two_leases_later[end]
     assert said_by(process) == ["half", f"mark {code}"]
     assert process.wait() == 0
 
 
-def test_a_job_that_nobody_asks_after_ends(keep: Keep) -> None:
-    process = keep("sh", "-c", "echo $$; exec sleep 600")
+def test_a_job_that_nobody_asks_after_ends(
+    two_leases_later: dict[str, subprocess.Popen[str]],
+) -> None:
+    process = two_leases_later["alone"]
     (job,) = said_by(process)  # to the end of its output
     assert process.wait() == 0
     with pytest.raises(psutil.NoSuchProcess):
@@ -69,26 +100,14 @@ def test_a_job_that_nobody_asks_after_ends(keep: Keep) -> None:
         psutil.Process(int(job))
 
 
-def test_one_that_is_asked_after_goes_on(keep: Keep) -> None:
-    process = keep(*FOR_EVER)
-    until = time.monotonic() + 2 * LEASE
-    while time.monotonic() < until:
-        tell(process, RENEW)
-        time.sleep(LEASE / 10)
-    assert process.poll() is None
+def test_one_that_is_detached_goes_on_unasked(
+    two_leases_later: dict[str, subprocess.Popen[str]],
+) -> None:
+    assert two_leases_later["detached"].poll() is None
 
 
-def test_one_that_is_detached_goes_on_unasked(keep: Keep) -> None:
-    process = keep(*FOR_EVER)
-    tell(process, DETACH)
-    time.sleep(1.5 * LEASE)
-    assert process.poll() is None
-
-
-def test_even_a_detached_job_ends(keep: Keep) -> None:
-    process = keep(*FOR_EVER, longest=LEASE + 1)
-    tell(process, DETACH)
-    assert process.wait(30) == 0
+def test_even_a_detached_job_ends(two_leases_later: dict[str, subprocess.Popen[str]]) -> None:
+    assert two_leases_later["detached for long"].wait(30) == 0
 
 
 def test_stopping_ends_the_job_alone(keep: Keep) -> None:

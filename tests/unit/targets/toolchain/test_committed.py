@@ -9,8 +9,9 @@ import pytest
 from pipeline.onnx.kernels.table import read_table
 from targets.devices.cuda import cuda_of
 from targets.target import load_target, target_names
-from targets.toolchain.builder_options import builder_pin, read_builder_options
+from targets.toolchain.builder_options import read_builder_options
 from targets.toolchain.image import installer
+from targets.toolchain.locked_builder import builder_pin
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 

@@ -35,7 +35,7 @@ def read(tmp_path: Path) -> Iterator[Read]:
     file.write_bytes(SMALL.deb())
     handler = partial(Quiet, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         places = {"bookworm": (f"http://127.0.0.1:{server.server_port}/",)}
         yield lambda packages: list(fetch(packages, places, tmp_path))
         server.shutdown()
