@@ -44,7 +44,9 @@ def main() -> None:
     pages.add_out(parser, pages.MEASURED)
     arguments = parser.parse_args()
     pages.require_clean(arguments.out)
-    origin = pages.origin("./nox -s bench-installed -- MODEL")
+    load = os.getloadavg()[0]
+    beside = f"a load of {load:.0f} by other work" if load >= 1 else ""
+    origin = pages.origin("./nox -s bench-installed -- MODEL", beside)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         rows = _Newcomer(Path(scratch), arguments.model.absolute()).rows()
         section = Section("installed", "From an empty folder", rows, _HOW, _COLUMNS)
