@@ -170,6 +170,22 @@ def tests_remote(session: nox.Session) -> None:
     pytest(session, "-m", "servers or not servers", "tests/unit/targets/remote")
 
 
+@nox.session
+def azure(session: nox.Session) -> None:
+    """Install the SDK of Azure Machine Learning, for systems of that type."""
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
+    python = python_with(session, "requirements.lock")
+    session.run(
+        python, *pip, "--only-binary", ":all:", "-r", str(PROJECT / "requirements-azure.lock")
+    )
+
+
+@nox.session(name="tests-azure")
+def tests_azure(session: nox.Session) -> None:
+    """Run the tests of Azure Machine Learning: on a stand-in, and on a subscription if named."""
+    pytest(session, "-m", "servers or not servers", "tests/azureml")
+
+
 @nox.session(name="fetch-smollm")
 def fetch_smollm(session: nox.Session) -> None:
     """Fetch the pretrained model of configs/smollm2.toml."""

@@ -13,7 +13,6 @@ from targets.cli.options import (
     BuildChoices,
     load_requests,
     open_cache,
-    require_system,
 )
 from targets.cli.running import (
     build_all,
@@ -116,7 +115,6 @@ def build(
     ``Interrupted``, which all are a ``QuernError``.
     """
     requests = load_requests(_choices(config, targets, data, model, host, runtime))
-    require_system(requests)
     store = _cache(cache)
     view = PlainView(SafeConsole(quiet=quiet, soft_wrap=False, emoji=False))
     built = [

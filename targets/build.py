@@ -406,6 +406,7 @@ def _origin(build: str, record: ToolchainRecord, threads: int) -> dict[str, str]
         "image": record.image,
         "python": record.python,
         "system": record.system,
+        "unconfined": record.unconfined,
         "cpu": record.cpu or cpu_name(),
         "threads": str(threads),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

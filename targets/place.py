@@ -49,8 +49,10 @@ def building_place(target: Target, platform: str, find: FindDevice = find_device
     return place
 
 
-def default_training_target(platform: str, names: Iterable[str] | None = None) -> str:
-    """Return the default host target: the first that trains on a device that this machine has.
+def default_training_target(
+    platform: str, names: Iterable[str] | None = None, find: FindDevice = find_device
+) -> str:
+    """Return the default host target: the first that trains on a device that ``find`` finds.
 
     :data:`DEFAULT_TARGET` if there is none.
     """
@@ -58,7 +60,7 @@ def default_training_target(platform: str, names: Iterable[str] | None = None) -
         target = load_target(name)
         rules = target.platforms.get(platform)
         able = target.trains and rules is not None and rules.builds
-        if able and place_of(target, platform).device.here:
+        if able and place_of(target, platform, find).device.here:
             return name
     return DEFAULT_TARGET
 

@@ -222,18 +222,44 @@ class DockerSystem(Frozen):
 
 
 class AzureMLSystem(Frozen):
-    """A compute of Azure Machine Learning. Quern cannot reach it yet: a build says so, and
-    ``--system local`` runs the same chain on this machine."""
+    """A compute of Azure Machine Learning that runs the steps, or a Kubernetes cluster that is
+    attached through Azure Arc ([how](systems.md#azure-machine-learning)): ``host = "aml"`` or
+    ``--system aml`` chooses the table ``[systems.aml]``. Not verified against the live service yet.
+    """
 
     type: Literal["azureml"]
-    name: str
-    """What the config calls it."""
+    subscription: str
+    """ID of the subscription."""
+    resource_group: str
+    """The resource group of the workspace."""
+    workspace: str
+    """Name of the workspace."""
     compute: str
-    """Name of the compute cluster, or of the attached Kubernetes compute of Azure Arc."""
-    subscription_id: str | None = None
-    resource_group: str | None = None
-    workspace_name: str | None = None
-    instance_count: int = Field(default=1, ge=1)
+    """Name of the compute cluster, or of the attached Kubernetes compute."""
+    max_hours: float = Field(gt=0, le=24 * 30)
+    """Hours that one job may take, after which the service ends it: what limits its cost. So long
+    it may also wait for the compute."""
+    instance_type: str | None = None
+    """Which of the instance types of a Kubernetes compute."""
+    datastore: Name = "workspaceblobstore"
+    """The datastore of blobs for inputs and results, below ``quern/``: a shared cache in there
+    (``az://ACCOUNT/CONTAINER/quern``) has the same bytes."""
+    image_registry: Annotated[str, AfterValidator(is_image_registry)] | None = None
+    """A repository of images that the compute may read, ``HOST/REPOSITORY``, which
+    ``images -- --push`` brings them to. Default: the workspace builds them from the same lock."""
+    keyvault: Name | None = None
+    """The key vault from which a job takes the hub's token, the secret ``hf-token``, as the
+    compute's identity. Default: a job has no token."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of the jobs. Whoever may see the workspace can read them."""
+    platform: Literal["linux/amd64"] = "linux/amd64"
+    """What it runs."""
+    trains: Name | None = None
+    """Target whose toolchain trains and merges there. Default: ``cpu``."""
+
+
+SystemTable = Annotated[DockerSystem | AzureMLSystem, Field(discriminator="type")]
+"""One of ``[systems]``."""
 
 
 class Card(Frozen):
@@ -275,10 +301,8 @@ class BuildConfig(Frozen):
     runtime: Literal["auto", "docker", "venv"] = "auto"
     """Where steps run unless the command says otherwise: in containers or in a virtual environment.
     ``auto``: in containers if there is a Docker Engine."""
-    systems: dict[Name, DockerSystem] = Field(default_factory=dict)
+    systems: dict[Name, SystemTable] = Field(default_factory=dict)
     """Other machines on which the steps can run, by name."""
-    system: AzureMLSystem | None = None
-    """The machine that the config was written for, if it is not this one."""
     data: dict[Name, DataSpec] = Field(default_factory=dict)
     """The data sets, under names that ``--data NAME=PATH`` can replace. One of them is trained on
     and measured with; it may name others as its held-out and its validation part."""

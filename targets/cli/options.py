@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from pipeline.contract.schema import (
+    AzureMLSystem,
     BuildConfig,
     DockerSystem,
     SharedCacheTable,
+    SystemTable,
     ToolchainTable,
     is_image_registry,
 )
@@ -28,7 +30,6 @@ from targets.config.documents import OWN_CONFIG, read_documents
 from targets.config.load import (
     LoadedConfig,
     Overrides,
-    config_needs_its_system,
     load_document,
 )
 from targets.config.olive.context import LOCAL
@@ -285,7 +286,7 @@ class SystemChoice:
     """A system of the config, with its paths made absolute."""
 
     name: str
-    table: DockerSystem
+    table: SystemTable
 
 
 def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request, ...]:
@@ -296,7 +297,7 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     """
     file = as_typed(choices.config)
     chosen = load_targets(choices.targets) or None
-    overrides = Overrides(data=choices.data, model=choices.model, local=choices.system == LOCAL)
+    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring)
     problems: dict[Problem, None] = {}
     loaded_configs = []
     for document in read_documents(file, choices.system):
@@ -312,6 +313,16 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     return requests
 
 
+def _bring(config: BuildConfig, address: str) -> Path | None:
+    """Return where a resource of Azure Machine Learning is now on this machine."""
+    from targets.systems.azureml.resources import AzureResources
+
+    systems = (one for one in config.systems.values() if isinstance(one, AzureMLSystem))
+    folder = open_cache(Path(found) if (found := os.environ.get(CACHE_VARIABLE)) else None).root
+    said = console(as_json=True)
+    return AzureResources(folder / "azureml", systems, said.print).bring(address)
+
+
 def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request:
     runtime = choices.runtime or loaded.config.runtime
     elsewhere = None if here else _system_choice(loaded, choices)
@@ -321,7 +332,9 @@ def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request
         table = elsewhere.table
         system = system_of(elsewhere.name, table, Path())
         find, platform = system.device, table.platform or platform_for("docker")
-        host = choices.host or table.trains or DEFAULT_TARGET
+        host = choices.host or table.trains
+        if host is None and isinstance(table, DockerSystem):
+            host = DEFAULT_TARGET
     asked = choices.targets or loaded.config.default_targets
     places, left_out = [], []
     for name in loaded.targets:
@@ -335,7 +348,7 @@ def _request(loaded: LoadedConfig, choices: BuildChoices, here: bool) -> Request
     if not places:
         raise EnvironmentUnable(f"no target can be built on {platform}", "\n".join(left_out))
     loaded = replace(loaded, targets=tuple(place.toolchain.target for place in places))
-    training = load_target(host or default_training_target(platform))
+    training = load_target(host or default_training_target(platform, find=find))
     training_place = building_place(training, platform, find)
     return Request(loaded, tuple(places), training_place, runtime, elsewhere, tuple(left_out))
 
@@ -359,8 +372,10 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     problems = [*_bound_to_this_machine(loaded, name)]
     if problems:
         raise ConfigError(problems)
-    folder = table.certificates and str(loaded.path(table.certificates))
-    return SystemChoice(name, table.model_copy(update={"certificates": folder}))
+    if isinstance(table, DockerSystem) and table.certificates:
+        folder = str(loaded.path(table.certificates))
+        table = table.model_copy(update={"certificates": folder})
+    return SystemChoice(name, table)
 
 
 def is_system(config: BuildConfig) -> bool:
@@ -388,7 +403,7 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
     return _table(as_typed(config), "cache", SharedCacheTable)
 
 
-def systems_of(config: Path) -> tuple[dict[str, DockerSystem], str]:
+def systems_of(config: Path) -> tuple[dict[str, DockerSystem | AzureMLSystem], str]:
     """Return the systems of ``config``, with absolute paths, and the one that is its host; empty if
     that is a target. Raises ``ConfigError`` if one is wrong."""
     file = as_typed(config)
@@ -396,8 +411,13 @@ def systems_of(config: Path) -> tuple[dict[str, DockerSystem], str]:
     tables = document.table.get("systems")
     if not isinstance(tables, Mapping):
         return {}, ""
-    found = {name: _table(file, "systems", DockerSystem, name) for name in tables}
-    systems = {name: _absolute(table, file) for name, table in found.items() if table is not None}
+    systems: dict[str, DockerSystem | AzureMLSystem] = {}
+    for name, written in tables.items():
+        if isinstance(written, Mapping) and written.get("type") == "azureml":
+            service = _table(file, "systems", AzureMLSystem, name)
+            systems |= {name: service} if service is not None else {}
+        elif (engine := _table(file, "systems", DockerSystem, name)) is not None:
+            systems[name] = _absolute(engine, file)
     host = document.table.get("host")
     return systems, host if isinstance(host, str) and host in systems else ""
 
@@ -458,17 +478,8 @@ def registry_of(
     return RegistrySettings(address, tuple(files))
 
 
-def require_system(requests: Iterable[Request]) -> None:
-    """Raise ``EnvironmentUnable`` if a config was written for a system that cannot be used."""
-    for request in requests:
-        system = request.loaded.config.system
-        if system is not None:
-            raise config_needs_its_system(system)
-
-
 def require_here(requests: Iterable[Request], doing: str) -> None:
     """Raise ``EnvironmentUnable`` if the steps are to run on a system: ``doing`` is done here."""
-    require_system(requests := tuple(requests))
     for request in requests:
         if request.elsewhere is not None:
             raise EnvironmentUnable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from pipeline.contract.schema import (
     AZURE_PREFIX,
     GGUF_SUFFIX,
     HUB_PREFIX,
-    AzureMLSystem,
     BuildConfig,
+    DockerSystem,
     ModelSource,
 )
 from pipeline.contract.suggest import did_you_mean
@@ -44,8 +44,12 @@ from targets.config.salvage import salvage
 from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
-from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.errors import ConfigError, Problem
 from targets.target import DEFAULT_TARGET, Target, load_target, named_targets, target_names
+
+Bring = Callable[[BuildConfig, str], Path | None]
+"""Returns where a resource that a config names is now on this machine; ``None`` if the config does
+not say in which workspace it is."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Overrides:
 
     data: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
-    local: bool = False
-    """Run on this machine, even if the config was written for another system."""
+    bring: Bring | None = None
+    """Brings what lies in Azure Machine Learning to this machine."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,6 @@ def load_document(
     table = {**document.table}
     if overrides.model is not None:
         table["model"] = _with_source(table.get("model"), overrides.model)
-    if overrides.local:
-        table.pop("system", None)
     problems = list(document.problems)
     try:
         config = with_files(BuildConfig.model_validate(table), overrides.data)
@@ -145,24 +147,37 @@ def load_document(
         followed = [*loader.problems, *loader.unreachable]
         all_problems = [*problems, *causes(followed, document.problems)]
         raise ConfigError(list(dict.fromkeys(all_problems)))
-    if loader.unreachable and config.system is not None:
-        raise config_needs_its_system(config.system)
-    if loader.unreachable:
-        raise ConfigError(loader.unreachable)
+    if loader.unreachable and overrides.bring is not None:
+        config = _brought(config, overrides.bring)
+        loader = _Loader(file, config, source_map, overrides)
+        loaded = loader.load(_chosen(config, targets, loader))
+    if loader.problems or loader.unreachable:
+        raise ConfigError([*loader.problems, *loader.unreachable])
     exact = _pinned(config)
     if exact == config:
         return loaded
     return _Loader(file, exact, source_map, overrides).load(_chosen(exact, targets, loader))
 
 
-def config_needs_its_system(system: AzureMLSystem) -> EnvironmentUnable:
-    """Return the error for a config that was written for a system that Quern cannot use."""
-    return EnvironmentUnable(
-        f"the system '{system.name}' is the compute {system.compute} of Azure ML, "
-        "which cannot be reached from here yet",
-        "run the same chain on this machine with `--system local`; `--data NAME=PATH` and "
-        "`--model PATH` give it local copies of what lies in Azure ML",
-    )
+def _brought(config: BuildConfig, bring: Bring) -> BuildConfig:
+    """Return ``config`` with what lies in Azure Machine Learning as files of this machine.
+
+    Raises ``EnvironmentUnable``.
+    """
+
+    def here(address: str) -> str:
+        place = bring(config, address) if address.startswith(AZURE_PREFIX) else None
+        return address if place is None else str(place)
+
+    model, data = config.model, {}
+    if model.source is not None:
+        model = model.model_copy(update={"source": here(model.source)})
+    for name, spec in config.data.items():
+        path = spec.path
+        if path is not None:
+            path = here(path) if isinstance(path, str) else tuple(map(here, path))
+        data[name] = spec.model_copy(update={"path": path})
+    return config.model_copy(update={"model": model, "data": data})
 
 
 def _chosen(
@@ -301,7 +316,7 @@ class _Loader:
             if system.trains is not None and system.trains not in target_names():
                 advice = did_you_mean(system.trains, target_names())
                 self._problem(f"unknown target '{system.trains}'", (*place, "trains"), advice)
-            folder = system.certificates
+            folder = system.certificates if isinstance(system, DockerSystem) else None
             if folder is not None and not is_there(resolved(self._file, folder)):
                 self._problem(f"there is no '{folder}'", (*place, "certificates"), self._relative)
 
@@ -433,7 +448,7 @@ class _Loader:
         return tuple(files)
 
     def _in_azure(self, address: str, path: tuple[str, ...], option: str) -> None:
-        message = f"'{address}' lies in Azure ML, which cannot be reached from here"
+        message = f"'{address}' lies in Azure ML, and nothing says in which workspace"
         self.unreachable.append(
             Problem(
                 message,

@@ -103,8 +103,10 @@ class ReferencePage:
         yield from self._section("## `[cache]`", "SharedCacheTable", r"cache")
         yield from self._section("## `[toolchain]`", "ToolchainTable", r"toolchain")
         yield from self._section("## `[card]`", "Card", r"card")
-        yield from self._section("## `[systems.NAME]`", "DockerSystem", r"systems\.[^.]+")
-        yield from self._section("## `[system]`", "AzureMLSystem", r"system")
+        yield from self._section("## `[systems.NAME]`", "DockerSystem", r"systems\.box")
+        yield from self._section(
+            "### `[systems.NAME]` of Azure Machine Learning", "AzureMLSystem", r"systems\.aml"
+        )
 
     def _further_goals(self) -> Iterator[str]:
         """Yield the keys of goals of single checks that not all goals have."""

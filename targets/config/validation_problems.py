@@ -41,6 +41,11 @@ def validation_problems(
             message = MISSING
         elif entry["type"] == "value_error":
             message = str(entry["ctx"]["error"])
+        elif entry["type"].startswith("union_tag_"):
+            loc = (*loc, "type")
+            tags = str(entry["ctx"].get("expected_tags", ""))
+            known = tags.replace("'", '"').replace(", ", " or ")
+            message = f"must be {known}" if known else MISSING
         elif entry["type"] != "model_type":
             message = f"{message}, not {entry['input']!r}"
         messages_at.setdefault(place(loc), {})[message[:1].lower() + message[1:]] = suggestion
@@ -95,11 +100,24 @@ def _as_written(model: type[BaseModel], loc: KeyPath) -> KeyPath:
     current: Any = model
     written: list[str | int] = []
     for part in loc:
+        tagged = _tagged(current, part)
+        if tagged is not None:
+            current = tagged
+            continue
         inner = _step(current, part)
         if isinstance(part, int) or any(_has_keys(option) for option in _options(current)):
             written.append(part)
             current = inner
     return tuple(written)
+
+
+def _tagged(annotation: Any, part: str | int) -> type[BaseModel] | None:
+    """Return the table of a union whose ``type`` is ``part``, where that tells them apart."""
+    models = list(_models(annotation))
+    if len(models) < 2:
+        return None
+    kinds = {get_args(model.model_fields["type"].annotation): model for model in models}
+    return kinds.get((part,))
 
 
 def _has_keys(option: Any) -> bool:
@@ -117,8 +135,7 @@ def _fields_at(model: type[BaseModel], loc: KeyPath) -> tuple[str, ...]:
     current: Any = model
     for part in loc:
         current = _step(current, part)
-    table = next(_models(current), None)
-    return tuple(table.model_fields) if table else ()
+    return tuple(field for table in _models(current) for field in table.model_fields)
 
 
 def _step(annotation: Any, part: str | int) -> Any:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pipeline.contract.schema import DockerSystem, SharedCacheTable
+from pipeline.contract.schema import SharedCacheTable, SystemTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
 from targets.runtimes.runtime import RuntimeName
@@ -48,7 +48,7 @@ class Machine:
     """The shared cache of the config, if it has one."""
     registry: RegistrySettings | None = None
     """The registry for images, if there is one."""
-    systems: Mapping[str, DockerSystem] = field(default_factory=dict)
+    systems: Mapping[str, SystemTable] = field(default_factory=dict)
     """The systems of the config, with absolute paths."""
     host: str = ""
     """The one of them on which its builds run; empty for this machine."""

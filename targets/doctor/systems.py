@@ -8,11 +8,12 @@ from docker.errors import APIError
 
 from targets.devices import cuda
 from targets.devices.device import Device
-from targets.doctor.finding import Finding, Machine, gigabytes
+from targets.doctor.finding import Finding, Machine, Severity, gigabytes
 from targets.errors import EnvironmentUnable
 from targets.machine import lacking
 from targets.systems.engine.engine_system import EngineFound, EngineSystem
 from targets.systems.find import system_of
+from targets.systems.system import System
 from targets.toolchain.engine import reason
 
 _DISK_ENOUGH = 6e9
@@ -24,13 +25,26 @@ def systems(machine: Machine) -> Iterator[Finding]:
     for name, table in machine.systems.items():
         system = system_of(name, table, machine.cache, machine.registry)
         try:
-            yield from _examine(system, machine)
+            if isinstance(system, EngineSystem):
+                yield from _examine(system, machine)
+            else:
+                yield from _ask(system, machine)
         except EnvironmentUnable as unable:
             yield Finding("warning", name, str(unable), unable.hint)
         except APIError as error:
             yield Finding("warning", name, f"its engine refuses: {reason(error)}")
         finally:
             system.close()
+
+
+def _ask(system: System, machine: Machine) -> Iterator[Finding]:
+    """Examine a service, as far as it answers."""
+    note = system.limits_note()
+    level: Severity = "warning" if "warning" in note else "ok"
+    yield Finding(level, system.name, f"{system.where}; {note}")
+    for toolchain in machine.toolchains:
+        details = {"target": toolchain.target}
+        yield Finding("ok", f"{system.name} image", system.require(toolchain), details=details)
 
 
 def _examine(system: EngineSystem, machine: Machine) -> Iterator[Finding]:

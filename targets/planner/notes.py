@@ -37,11 +37,6 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
         yield f"arithmetic = native: the bytes are those of this CPU, {cpu_name()}"
     if config.skip_checks:
         yield f"not checked, as the config has it: {', '.join(config.skip_checks)}"
-    if config.system is not None:
-        yield (
-            f"the config is for the system '{config.system.name}' of Azure ML; building here needs "
-            "--system local"
-        )
     yield from _on_quantization(loaded, target)
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)

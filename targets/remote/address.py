@@ -18,7 +18,7 @@ from targets.remote.aws_profile import profile_settings
 from targets.runtimes.process_environment import named_ca_bundle
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import AzureCredentialProvider, ClientConfig, ObjectStore, RetryConfig
 
 _CONNECT_SECONDS = 5
 _REQUEST_SECONDS = 600
@@ -49,22 +49,14 @@ def open_store(address: str, patience: float) -> ObjectStore:
     ``patience`` is how many seconds it may say nothing. Raises errors of the library, which
     :mod:`targets.remote.store` translates, and ``RemoteRefused`` where a login gives no keys.
     """
-    from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+    from obstore.store import GCSStore, LocalStore, S3Store
 
     scheme, _, place = address.partition("://")
     client, retry = _client(patience), _retry(patience)
     if scheme == "file":
         return LocalStore(unquote(place))
     if scheme == "az":
-        account, container, *prefix = place.split("/", 2)
-        cli = not _azure_credentials() and shutil.which("az") is not None
-        return AzureStore(
-            container,
-            prefix="/".join(prefix) or None,
-            config={"account_name": account, **({"use_azure_cli": True} if cli else {})},
-            client_options=client,
-            retry_config=retry,
-        )
+        return azure_store(address, patience)
     bucket, _, prefix_text = place.partition("/")
     if scheme == "gs":
         return GCSStore(
@@ -77,6 +69,26 @@ def open_store(address: str, patience: float) -> ObjectStore:
         config=config,
         client_options=client,
         retry_config=retry,
+        credential_provider=provider,
+    )
+
+
+def azure_store(
+    address: str, patience: float, provider: AzureCredentialProvider | None = None
+) -> ObjectStore:
+    """Return the store at ``address``, which begins with ``az://``, with the tokens of ``provider``
+    or else the credentials of the environment."""
+    from obstore.store import AzureStore
+
+    account, container, *prefix = address.removeprefix("az://").split("/", 2)
+    given = provider is not None or _azure_credentials()
+    cli = not given and shutil.which("az") is not None
+    return AzureStore(
+        container,
+        prefix="/".join(prefix) or None,
+        config={"account_name": account, **({"use_azure_cli": True} if cli else {})},
+        client_options=_client(patience),
+        retry_config=_retry(patience),
         credential_provider=provider,
     )
 

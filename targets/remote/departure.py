@@ -41,10 +41,11 @@ class Departure:
         Raises ``Changed``, or ``OSError`` where a file is gone.
         """
         for file in result.files:
-            self._send(file, output / file.path)
+            self.send_file(file, output / file.path)
             self._moved()
 
-    def _send(self, file: FileDigest, source: Path) -> None:
+    def send_file(self, file: FileDigest, source: Path) -> None:
+        """Store the bytes of ``source``, which are those of ``file``, unless they are stored."""
         path = blob_path(file.sha256)
         stored = self._store.look(path)
         if stored is not None and self._stays(stored, file):

@@ -118,14 +118,15 @@ def _said(text: str) -> str:
     """Return what the server, or else the library, says: short, and without secrets."""
     status, code, message = (each.search(text) for each in (_STATUS, _CODE, _MESSAGE))
     if status is None:
-        return _harmless(text.partition(_DUMP)[0])
+        return harmless(text.partition(_DUMP)[0])
     name = next((group for group in code.groups() if group), "") if code else ""
     told = next((group for group in message.groups() if group), "") if message else ""
     first = " ".join(part for part in (status[1], name) if part)
-    return f"{first}: {_harmless(told)}" if told else first
+    return f"{first}: {harmless(told)}" if told else first
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Return ``text`` as one short line, without queries of addresses and other secrets."""
     line = one_line(text.strip())
     line = _SECRET.sub(r"\1***", _QUERY.sub("?***", line)).strip()
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."

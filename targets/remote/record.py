@@ -93,12 +93,17 @@ def read_record(content: bytes, key: str, trusted: Iterable[Trusted]) -> Record:
         raise RecordRefused("it is that of another step")
     if record.result.provisional or any(v.status == "failed" for v in record.result.verdicts):
         raise RecordRefused("it is not one that other builds may take")
-    wrong = next((file for file in record.result.files if not _is_plain(file)), None)
+    require_plain(record.result)
+    return record
+
+
+def require_plain(result: StepResult) -> None:
+    """Raise ``RecordRefused`` if ``result`` lists what no step writes."""
+    wrong = next((file for file in result.files if not _is_plain(file)), None)
     if wrong is not None:
         raise RecordRefused(f"it lists a file that no step writes: {wrong.path!r}")
-    if len({file.path for file in record.result.files}) < len(record.result.files):
+    if len({file.path for file in result.files}) < len(result.files):
         raise RecordRefused("it lists a file twice")
-    return record
 
 
 def _is_plain(file: FileDigest) -> bool:

@@ -3,7 +3,7 @@ to do and contain no credential."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,17 +42,22 @@ class Stored:
 class Store:
     """The objects below the address of a shared cache."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, opened: Callable[[str, float], ObjectStore] = open_store
+    ) -> None:
+        """``opened`` returns the store at an address that says nothing for so many seconds at
+        most."""
         self.address = address
+        self._opened = opened
 
     @cached_property
     def _store(self) -> ObjectStore:
-        return open_store(self.address, READ_SECONDS)
+        return self._opened(self.address, READ_SECONDS)
 
     @cached_property
     def _slow(self) -> ObjectStore:
         """Return the store for what is large: a part must have gone before the server answers."""
-        return open_store(self.address, WRITE_SECONDS)
+        return self._opened(self.address, WRITE_SECONDS)
 
     def look(self, path: str) -> Stored | None:
         """Return what is stored as ``path``; ``None`` if nothing is."""

@@ -76,6 +76,7 @@ def _pass(planned: PlannedStep, result: StepResult, given: tuple[str, ...]) -> P
         bytes=sum(file.bytes for file in result.files),
         runtime=runtime_of(result),
         system=result.origin.get("system", ""),
+        unconfined=result.origin.get("unconfined", ""),
         params=dict(planned.step.params),
         given=given,
         metrics=result.metrics,

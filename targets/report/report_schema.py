@@ -44,6 +44,8 @@ class PassReport(Frozen):
     """``docker`` or ``venv``: where it was made; empty if it came from elsewhere."""
     system: str = ""
     """The system on which it was made; empty if on the machine of the build."""
+    unconfined: str = ""
+    """What that system did not enforce, in words."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     given: tuple[str, ...] = ()
     """Those of a check that the config sets, and no default."""
@@ -117,10 +119,14 @@ class Report(Frozen):
 
     @property
     def unconfined(self) -> str:
-        """Return what was made in a virtual environment, in words; empty if nothing was."""
+        """Return what was made in a virtual environment, or where a system does not enforce all, in
+        words; empty if nothing was."""
         names = [step.name for step in self.passes if step.runtime == "venv"]
         listed = "" if len(names) == len(self.passes) else f": {', '.join(names)}"
-        return f"made in {PLACES['venv']}{listed}" if names else ""
+        made = [f"made in {PLACES['venv']}{listed}"] if names else []
+        lacks = {step.system: step.unconfined for step in self.passes if step.unconfined}
+        made += [f"{system} does not enforce {lack}" for system, lack in lacks.items()]
+        return "; ".join(made)
 
     @property
     def made_elsewhere(self) -> str:

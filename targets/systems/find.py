@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.contract.schema import DockerSystem
+from pipeline.contract.schema import AzureMLSystem, DockerSystem, SystemTable
 from targets.systems.job_notes import JobNotes, Origin
+from targets.systems.system import System
 from targets.toolchain.registry.settings import RegistrySettings
-
-if TYPE_CHECKING:
-    from targets.systems.engine.engine_system import EngineSystem
 
 
 @dataclass(frozen=True)
 class Elsewhere:
     """The system that a command uses, and how."""
 
-    system: EngineSystem
+    system: System
     notes: JobNotes
     detach: bool = False
     chosen: bool = True
@@ -33,9 +30,13 @@ class Elsewhere:
 
 
 def system_of(
-    name: str, table: DockerSystem, cache: Path, registry: RegistrySettings | None = None
-) -> EngineSystem:
+    name: str, table: SystemTable, cache: Path, registry: RegistrySettings | None = None
+) -> System:
     """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
+    if isinstance(table, AzureMLSystem):
+        from targets.systems.azureml.azureml_system import AzureSystem
+
+        return AzureSystem(name, table, cache)
     from targets.systems.engine.address import EngineAddress, docker_certificates
     from targets.systems.engine.engine_system import EngineSystem
 
@@ -55,8 +56,9 @@ def elsewhere_of(
 ) -> Elsewhere:
     """Return the system of the command ``origin``."""
     system = system_of(origin.system, origin.table, cache, registry)
-    notes = JobNotes(cache, origin)
-    return Elsewhere(system, notes, detach, checkpoints=origin.table.checkpoints)
+    notes, table = JobNotes(cache, origin), origin.table
+    checkpoints = table.checkpoints if isinstance(table, DockerSystem) else True
+    return Elsewhere(system, notes, detach, checkpoints=checkpoints)
 
 
 def engine_of_environment(

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import Plan
-from pipeline.contract.schema import DockerSystem
+from pipeline.contract.schema import SystemTable
 from targets.atomic import replace_file
 from targets.errors import ConfigError, Problem
 from targets.systems.task import Task
@@ -32,7 +32,7 @@ class Origin(Frozen):
     """Where it was called."""
     system: str
     """Name of the system in the config."""
-    table: DockerSystem
+    table: SystemTable
     """The system, as the config had it."""
 
 

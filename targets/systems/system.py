@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pipeline.contract.file_digest import FileDigest
+from targets.devices.device import Device
 from targets.systems.task import Material, Task
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -113,6 +114,9 @@ class System(Protocol):
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
         """Make the toolchain ready there. Raises ``EnvironmentUnable``."""
 
+    def device(self, kind: str, toolchain: Toolchain) -> Device:
+        """Return the device ``kind`` of that place, for use with ``toolchain``."""
+
     def limits_note(self) -> str:
         """Return what it cannot enforce; empty if it enforces all."""
 
@@ -127,3 +131,6 @@ class System(Protocol):
 
     def job(self, job_id: str) -> Job:
         """Return the job ``job_id``, whether it is there or not."""
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""

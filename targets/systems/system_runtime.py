@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -29,6 +29,7 @@ from targets.systems.system import Job, JobGone, JobState, System
 from targets.systems.task import Input, Limits, Material, Task
 from targets.systems.tree import tree_of
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+from targets.version import invocation
 
 _WORK, _OBJECTS = "work", "objects"
 
@@ -231,9 +232,14 @@ class SystemRuntime:
                 ) from None
             raise
         except BaseException:
-            # Where that fails, it ends by itself; the first error says why.
-            with deferring_signals(), suppress(EnvironmentUnable):
-                self._cancel(self.system.job(job_id))
+            with deferring_signals():  # the first error says why
+                try:
+                    self._cancel(self.system.job(job_id))
+                except EnvironmentUnable as unable:
+                    self._say(
+                        f"warning: the job {job_id} may still run on {self.system.name}: {unable}; "
+                        f"`{invocation('cancel', job_id)}` ends it"
+                    )
             raise
 
     def _cancel(self, job: Job) -> None:

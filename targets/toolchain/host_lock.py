@@ -4,6 +4,7 @@
 
     requirements.lock          packages that ``python -m targets`` imports
     requirements-bench.lock    these, and those of the ``bench`` command
+    requirements-azure.lock    those of the first, and those that ask Azure Machine Learning
     requirements-release.lock  those of the first, and of ``release``, ``verify`` and ``push``
     requirements-serve.lock    those of the first, and of the ``serve`` command
     requirements-mlflow.lock   those of the first, and of the ``export-mlflow`` command
@@ -49,11 +50,13 @@ class HostLock:
 
 _BENCH = ("--extra", "bench")
 _RELEASE = ("--extra", "release")
+_AZURE = ("--extra", "azure")
 _SERVE = ("--extra", "serve")
 
 HOST_LOCKS = (
     HostLock("requirements.lock", ("pyproject.toml",)),
     HostLock("requirements-bench.lock", ("pyproject.toml", *_BENCH), ("requirements.lock",)),
+    HostLock("requirements-azure.lock", ("pyproject.toml", *_AZURE), ("requirements.lock",)),
     HostLock(
         "requirements-release.lock",
         ("pyproject.toml", *_RELEASE),

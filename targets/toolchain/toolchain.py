@@ -76,3 +76,5 @@ class ToolchainRecord:
     """The CPU of that system."""
     cores: int | None = None
     """How many CPUs it has; ``None`` for this machine."""
+    unconfined: str = ""
+    """What that system does not enforce, in words."""

@@ -100,12 +100,8 @@ def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder:
     file = folder / "azure.json"
     ran, _ = build(quern, file)
     assert ran.code == 4
-    assert "the system 'aml' is the compute gpu-cluster of Azure ML" in ran.stderr
+    assert "nox -s azure" in ran.stderr  # the SDK, which these tests do not have
     assert "--system local" in ran.stderr
-    ran, _ = build(quern, file, *LOCAL)
-    assert ran.code == 2
-    assert "--data dataset_default_train=PATH" in ran.stderr
-    assert "--model PATH" in ran.stderr
     data = f"dataset_default_train={folder / 'tone.jsonl'}"
     copies = ("--data", data, "--model", str(folder / "model"))
     ran, report = build(quern, file, *LOCAL, *copies)

@@ -23,6 +23,7 @@ from docker.errors import DockerException
 
 from targets.cli.options import PROJECT
 from targets.runtimes.docker import RUN_LABEL
+from targets.toolchain.engine import request_timeout
 from tests.support import hub_stand_in
 from tests.support.bucket_stand_in import bucket
 from tests.support.command import Quern
@@ -214,9 +215,10 @@ def test_secrets_are_in_no_layer(quern: Quern, docker_client: docker.DockerClien
         if not tag.startswith("quern"):
             continue
         before = b""
-        for chunk in docker_client.images.get(tag).save():
-            assert not found(before + chunk), tag
-            before = chunk[-longest:]
+        with request_timeout(docker_client, 1800):  # it collects all of it first
+            for chunk in docker_client.images.get(tag).save():
+                assert not found(before + chunk), tag
+                before = chunk[-longest:]
 
 
 def test_a_key_in_an_olive_file_is_not_told(quern: Quern, tmp_path: Path) -> None:

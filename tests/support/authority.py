@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -34,9 +35,10 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def server(self, address: str) -> Path:
-        """Return the folder of an engine at the IP ``address``."""
-        name = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    def server(self, address: str, names: Iterable[str] = ()) -> Path:
+        """Return the folder of a server at the IP ``address``, also known by ``names``."""
+        at = x509.IPAddress(ipaddress.ip_address(address))
+        name = x509.SubjectAlternativeName([at, *map(x509.DNSName, names)])
         return self._made(f"server-{address}", ExtendedKeyUsageOID.SERVER_AUTH, name)
 
     def client(self, name: str) -> Path:

@@ -58,7 +58,6 @@ def command(
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
     requests = options.load_requests(choices)
-    options.require_system(requests)
     if require_verified:
         require_devices(place for request in requests for place in request.places)
     store = options.open_cache(cache)

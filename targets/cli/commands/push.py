@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pipeline.contract.schema import HUB_PREFIX
 from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
-from targets.errors import ConfigError, Problem
+from targets.errors import ConfigError, EnvironmentUnable, Problem
 from targets.figures import size
 from targets.report.dist import read_report, require_onnx
 from targets.try_artifact import built_artifact
@@ -52,6 +53,11 @@ def command(
     Local knows the model. The token is that of HF_TOKEN or of `hf auth login`. A build whose checks
     failed is not pushed.
     """
+    if find_spec("huggingface_hub") is None:
+        raise EnvironmentUnable(
+            "pushing needs huggingface_hub, which is not installed",
+            f"install {REQUIREMENTS}, or the extra: pip install 'quern[release]'",
+        )
     from targets.publish.push import CARD, prepare_push, push
     from targets.release.hub import require_licences
 

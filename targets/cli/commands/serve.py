@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from targets.cli import options
 from targets.cli.running import runtime_starter
 from targets.console.answer_view import AnswerView
+from targets.errors import EnvironmentUnable
 from targets.try_artifact import built_artifact, conversation, question
 
 if TYPE_CHECKING:
@@ -63,6 +65,11 @@ def command(
     config's prompt, as `try` does. It is for trying things out: there is no key, and only this
     machine is answered. Ctrl-C ends it.
     """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise EnvironmentUnable(
+            "serving needs Starlette and Uvicorn, which are not installed",
+            f"install {REQUIREMENTS}, or the extra: pip install 'quern[serve]'",
+        )
     from pipeline.data.constraint import constraint_of
     from targets.serve.application import Served
     from targets.serve.exchange import Exchange

@@ -19,6 +19,9 @@ from targets.config.olive.systems import (
 )
 from targets.target import DEFAULT_TARGET, load_target, target_names
 
+_MAX_HOURS = 24
+"""Olive's files do not limit a job. Where a config of Quern is made of one, this can be changed."""
+
 
 def translate_placement(
     root: Fields, engine: Fields, chain: Sequence[OlivePass], requested: str | None, draft: Draft
@@ -35,7 +38,6 @@ def translate_placement(
     if requested is not None and requested != LOCAL and requested not in names:
         message = f"--system {requested}: there is no such system"
         draft.ledger.fail(("systems",), message, did_you_mean(requested, (*names, LOCAL)))
-    local = requested == LOCAL
     chosen = systems.get(requested) if requested is not None else host
     if target is not None:
         target.check_on(alone=chosen is None)
@@ -44,21 +46,35 @@ def translate_placement(
             system.train_on()
     if chosen is not None and chosen is target:
         chosen.train_on()  # what it means for the training goes first
-    for remote in (chosen, target):
-        if remote is not None and remote.kind == "azureml" and not local:
-            table = {"type": "azureml", "name": remote.name, **azure, **remote.azure}
-            draft.derive(("system",), table)
-            draft.origins[("system",)] = remote.node.path
     runs = chosen or (target if requested is None else None)
+    if runs is not None and runs.kind == "azureml":
+        _azure_system(runs, azure, draft)
     if runs is not None and runs.kind in ("docker", "venv"):
         draft.derive(("runtime",), runs.kind)
     for one in (*systems.values(), host, target):
         if one is not None and one.kind == "engine":
             _write_system(one, draft)
-    if runs is not None and runs.kind == "engine" and not local:
+    if runs is not None and runs.kind == "engine":
         draft.derive(("host",), runs.name)
     providers = engine.take("execution_providers")
     _targets(providers, chosen or host, target, systems, chain, draft)
+
+
+def _azure_system(system: OliveSystem, client: dict[str, object], draft: Draft) -> None:
+    """Write ``[systems.NAME]``, and that the steps run there."""
+    table = {"type": "azureml", **client, **system.azure, "max_hours": _MAX_HOURS}
+    if not table.pop("hf_token", False):
+        table.pop("keyvault", None)
+    if system.devices == ("cpu",):
+        table["trains"] = DEFAULT_TARGET
+    place = ("systems", system.name)
+    draft.derive(place, table)
+    draft.origins[place] = system.node.path
+    draft.ledger.default(
+        f"systems.{system.name}.max_hours",
+        f"{_MAX_HOURS}: the service ends a job after so many hours, which limits its cost",
+    )
+    draft.derive(("host",), system.name)
 
 
 def _write_system(system: OliveSystem, draft: Draft) -> None:
@@ -91,7 +107,7 @@ def _targets(
         if system is not None and system is not runs_on:
             for node in system.providers:
                 node.no_effect("the execution provider of the target decides")
-    if host is not None and host.kind != "engine" and host.devices == ("cpu",):
+    if host is not None and host.kind not in ("azureml", "engine") and host.devices == ("cpu",):
         draft.derive(("host",), DEFAULT_TARGET)
     last = chain[-1].node.raw if chain else None
     kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""

@@ -15,6 +15,10 @@ _URI = {
     "azureml_job_output": ("jobs/{job_id}", "outputs/{output_name}", "paths/{relative_path}"),
 }
 """How Azure ML itself writes where each kind of resource lies."""
+_CLIENT = ("subscription_id", "resource_group", "workspace_name")
+_WORKSPACE = (
+    "subscriptions/{subscription_id}/resourcegroups/{resource_group}/workspaces/{workspace_name}/"
+)
 
 
 _KEYS = (
@@ -30,7 +34,7 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class Resource:
-    """Where something lies: a path, or a URI of Azure ML that a local copy must stand in for."""
+    """Where something lies: a path, or a URI of Azure ML."""
 
     node: Node
     """What the place is named by."""
@@ -70,11 +74,28 @@ def _azure(fields: Fields, name: str) -> str:
         part = fields.take(key)
         if part is not None:
             values[key] = str(part.raw)
-            part.translated("part of the azureml: address; a local copy stands in for it")
-    for key in ("azureml_client", "datastore_url"):
-        part = fields.take(key)
-        if part is not None:
-            part.no_effect("Azure ML is not asked from here; a local copy stands in for it")
+            part.translated("part of the azureml: address, whose bytes are fetched")
+    client = fields.take("azureml_client")
+    workspace = {} if client is None or name.endswith("registry_model") else _workspace(client)
+    part = fields.take("datastore_url")
+    if part is not None:
+        part.no_effect("datastore_name and relative_path say where it is")
     fields.refuse_rest(f"a resource of type {name}")
     parts = (pattern.format_map({**dict.fromkeys(_KEYS, ""), **values}) for pattern in _URI[name])
-    return "azureml://" + "/".join(part for part in parts if not part.endswith("/"))
+    whole = "/".join(part for part in parts if not part.endswith("/"))
+    return "azureml://" + (_WORKSPACE.format_map(workspace) if len(workspace) == 3 else "") + whole
+
+
+def _workspace(client: Node) -> dict[str, str]:
+    """Return subscription, group and workspace of a client, if it names all of them."""
+    if not isinstance(client.raw, dict):
+        client.no_effect("the workspace is that of the system")
+        return {}
+    found = {}
+    for part in client.fields("azureml_client").rest():
+        if part.name in _CLIENT and (text := part.word()) is not None:
+            found[part.name] = text
+            part.translated("part of the azureml: address")
+        else:
+            part.no_effect("the login is that of the environment")
+    return found

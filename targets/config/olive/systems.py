@@ -31,12 +31,19 @@ _PLACES = {
     "venv": 'runtime = "venv"',
     "docker": 'runtime = "docker"',
     "engine": 'type = "docker"',
-    "azureml": "[system]",
+    "azureml": "[systems.{name}]",
 }
 """What each kind of system becomes."""
 _DEVICES = ("cpu", "gpu", "npu")
 _LOCKED = "steps run in the locked toolchain of their target, whatever is installed here"
-_AZURE = "it describes a job of Azure ML; the chain runs on this machine"
+_CLIENT = {
+    "subscription_id": "subscription",
+    "resource_group": "resource_group",
+    "workspace_name": "workspace",
+    "keyvault_name": "keyvault",
+}
+"""What the keys of a client of Azure ML are called in ``[systems.NAME]``."""
+_VAULT = "a job has a token of the hub only with keyvault_name, from the secret hf-token there"
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,14 @@ class OliveSystem:
         """Record the meaning of its keys as the host, which trains. A device for which Quern has
         no target is refused."""
         if self.type_node is not None:
-            self.type_node.translated(_PLACES[self.kind])
+            self.type_node.translated(_PLACES[self.kind].format(name=self.name))
         self._devices({"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU"})
 
     def check_on(self, alone: bool) -> None:
         """Record the meaning of its keys as the target, which the artifact is for; ``alone`` if
         there is no host."""
         if self.type_node is not None and (alone or self.kind == "local"):
-            self.type_node.translated(_PLACES[self.kind])
+            self.type_node.translated(_PLACES[self.kind].format(name=self.name))
         elif self.type_node is not None:
             self.type_node.no_effect("the host says where steps run")
         self._devices(
@@ -179,11 +186,8 @@ def _azure(fields: Fields, kind: str) -> dict[str, object]:
         fields.owner.fail(f"a system of type {kind} needs aml_compute")
     elif (name := compute.word()) is not None:
         azure["compute"] = name
-        compute.translated("system.compute")
-    count = fields.take("instance_count")
-    if count is not None:
-        azure["instance_count"] = count.number()
-        count.translated("system.instance_count")
+        compute.translated("systems.NAME.compute")
+    _one_machine(fields.take("instance_count"))
     client = fields.take("azureml_client_config", "azureml_client")
     if client is not None:
         azure.update(read_azure_client(client))
@@ -210,15 +214,63 @@ def _azure(fields: Fields, kind: str) -> dict[str, object]:
             if value is not None:
                 value.no_effect(_LOCKED)
         inner.refuse_rest(name)
-    for name in ("tags", "datastores", "resources", "hf_token", "is_dev", "olive_managed_env"):
-        part = fields.take(name)
-        if part is not None:
-            part.no_effect(
-                "HF_TOKEN of the environment is used where a model is fetched"
-                if name == "hf_token"
-                else _AZURE
-            )
+    azure.update(_tags(fields.take("tags")))
+    azure.update(_datastore(fields.take("datastores")))
+    azure.update(_resources(fields.take("resources")))
+    token = fields.take("hf_token")
+    if token is not None:
+        if token.raw in (True, "true"):
+            azure["hf_token"] = True
+        token.translated(f"systems.NAME.keyvault: {_VAULT}")
     return azure
+
+
+def _one_machine(count: Node | None) -> None:
+    if count is None:
+        return
+    if count.number() in (1, None):
+        count.no_effect("a job runs on one machine")
+    else:
+        count.refuse("a job runs on one machine", "use 1, and a compute whose machines are larger")
+
+
+def _tags(node: Node | None) -> dict[str, object]:
+    if node is None:
+        return {}
+    tags = {tag.name: tag.word() for tag in node.fields("tags").rest() if not is_secret(tag.name)}
+    node.translated("systems.NAME.tags")
+    return {"tags": {name: text for name, text in tags.items() if text is not None}}
+
+
+def _datastore(node: Node | None) -> dict[str, object]:
+    """Return the datastore, if exactly one is named."""
+    if node is None:
+        return {}
+    named = node.items() if not isinstance(node.raw, dict) else []
+    if len(named) == 1 and (name := named[0].word()) is not None:
+        node.translated("systems.NAME.datastore")
+        return {"datastore": name}
+    node.no_effect("what steps read is sent by its digest, to one datastore")
+    return {}
+
+
+def _resources(node: Node | None) -> dict[str, object]:
+    if node is None:
+        return {}
+    fields = node.fields("resources")
+    _one_machine(fields.take("instance_count"))
+    kind = fields.take("instance_type")
+    fields.ignore(
+        dict.fromkeys(
+            ("shm_size", "docker_args", "properties", "max_instance_count", "locations"),
+            "a job gets the machine as the compute has it",
+        )
+    )
+    fields.refuse_rest("resources")
+    if kind is None or (name := kind.word()) is None:
+        return {}
+    kind.translated("systems.NAME.instance_type")
+    return {"instance_type": name}
 
 
 def _engine(fields: Fields, name: str) -> dict[str, object]:
@@ -237,17 +289,18 @@ def _engine(fields: Fields, name: str) -> dict[str, object]:
 
 
 def read_azure_client(node: Node) -> dict[str, object]:
-    """Return workspace, group and subscription of an ``azureml_client`` table; no secrets."""
+    """Return workspace, group, subscription and key vault of an ``azureml_client`` table; no
+    secrets."""
     if isinstance(node.raw, str):
-        node.no_effect("Azure ML is not asked from here")
+        node.no_effect("the table azureml_client says which workspace is meant")
         return {}
     fields = node.fields("azureml_client")
     client: dict[str, object] = {}
-    for name in ("subscription_id", "resource_group", "workspace_name"):
+    for name, key in _CLIENT.items():
         part = fields.take(name)
         if part is not None and (text := part.word()) is not None:
-            client[name] = text
-            part.translated(f"system.{name}")
+            client[key] = text
+            part.translated(f"systems.NAME.{key}")
     for part in fields.rest():
         known = part.name in (
             "aml_config_path",
@@ -255,10 +308,9 @@ def read_azure_client(node: Node) -> dict[str, object]:
             "max_operation_retries",
             "operation_retry_interval",
             "default_auth_params",
-            "keyvault_name",
         )
         if known or is_secret(part.name):
-            part.no_effect("Azure ML is not asked from here")
+            part.no_effect("the login is that of the environment, and requests are tried again")
         else:
             part.refuse("azureml_client has no such key")
     return client

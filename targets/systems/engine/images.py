@@ -26,6 +26,8 @@ from targets.toolchain.toolchain import Toolchain
 _MOVE_SECONDS = 1800
 """How long an engine may be silent: it collects an image before it sends the first byte, and
 unpacks it before it answers."""
+_MOST_SAID = 1 << 26
+"""Bytes of the longest answer of a container that looks around."""
 _BASE_PYTHON = "python3"
 _LOOK = """
 import json, os, sys
@@ -98,7 +100,12 @@ def output_of(client: DockerClient, image: str, command: list[str], **options: A
     try:
         output = container.attach(stdout=True, stderr=True, stream=True)
         container.start()
-        return b"".join(output).decode("utf-8", "replace")
+        said = bytearray()
+        for piece in output:
+            said += piece
+            if len(said) > _MOST_SAID:
+                raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        return said.decode("utf-8", "replace")
     except APIError as error:
         raise EnvironmentUnable(f"no container of {image} starts: {reason(error)}") from error
     finally:

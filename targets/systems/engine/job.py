@@ -16,7 +16,6 @@ from docker.errors import APIError, NotFound
 from docker.types import CancellableStream
 from pydantic import ValidationError
 
-from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR
 from pipeline.contract.result import RESULT_FILE, StepResult
 from pipeline.contract.sha256 import sha256_of_bytes
@@ -176,15 +175,16 @@ class EngineJob:
             raise self._no_step(key, error) from None
         if files is None:
             return None
-        if files.get(RESULT_FILE, (0, ""))[1] != sha256_of_bytes(written):
-            raise self._no_step(key, "its result was changed")
         beside = f"{OUTPUT_DIR}/"
-        output = (
-            FileDigest(path=path.removeprefix(beside), bytes=size, sha256=sha256)
-            for path, (size, sha256) in sorted(files.items())
-            if path != RESULT_FILE
+        output = tuple(
+            file.model_copy(update={"path": file.path.removeprefix(beside)})
+            for file in files
+            if file.path.startswith(beside)
         )
-        return Kept(tree_digest(files), written, tuple(output))
+        others = [file for file in files if not file.path.startswith(beside)]
+        if [(one.path, one.sha256) for one in others] != [(RESULT_FILE, sha256_of_bytes(written))]:
+            raise self._no_step(key, "its result was changed, or lies beside something else")
+        return Kept(tree_digest(files), written, output)
 
     def cancel(self) -> None:
         """Remove the container with all that is in it, and see that it is gone."""

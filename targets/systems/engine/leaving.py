@@ -7,14 +7,17 @@ nothing else reads it, and says what it has copied.
 from __future__ import annotations
 
 import errno
-import json
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 
 from docker import DockerClient
 from docker.errors import APIError
 from docker.types import Mount
+from pydantic import ValidationError
 
+from pipeline.contract.file_digest import FileDigest
+from pipeline.contract.frozen import Frozen
 from targets.systems.arrival import CutOff, Refused
 from targets.systems.engine.images import output_of
 from targets.systems.engine.inputs import (
@@ -53,11 +56,12 @@ def copy(path):
                 if unsaid > 1 << 28:  # who listens shall not take it for dead
                     print(flush=True)
                     unsaid = 0
-        print(json.dumps([at, size, digest.hexdigest()]), flush=True)
+        said = {"path": at, "bytes": size, "sha256": digest.hexdigest()}
+        print(json.dumps(said), flush=True)
 try:
     copy("")
     os.sync()
-    print(json.dumps("whole"))
+    print("whole")
 except OSError as error:
     print(json.dumps({"errno": error.errno, "why": str(error)}))
 except ValueError as error:
@@ -65,11 +69,16 @@ except ValueError as error:
 """
 
 
+class _Failed(Frozen):
+    errno: int
+    why: str
+
+
 def kept_copy(
     client: DockerClient, container: str, image: str, python: str, folder: str
-) -> dict[str, tuple[int, str]] | None:
-    """Copy the ``folder`` of ``container`` to a volume, as a tree that is whole; return the size
-    and the SHA-256 of each of its files. ``None`` if there is no room for it.
+) -> tuple[FileDigest, ...] | None:
+    """Copy the ``folder`` of ``container`` to a volume, as a tree that is whole; return its files.
+    ``None`` if there is no room for it.
 
     Raises ``Refused`` for what no step leaves, ``CutOff`` and the errors of a connection.
     """
@@ -85,7 +94,7 @@ def kept_copy(
             mounts=[Mount(_TO, volume, "volume")],
             cap_add=["DAC_OVERRIDE"],  # some files only their owner may read
         )
-        files = _read(said)
+        files = copied(said)
         if files is not None:
             digest = tree_digest(files)
             labels = {INPUT_LABEL: digest, VOLUME_LABEL: volume}
@@ -98,25 +107,25 @@ def kept_copy(
                 removed(client, volume)
 
 
-def tree_digest(files: dict[str, tuple[int, str]]) -> str:
+def tree_digest(files: Iterable[FileDigest]) -> str:
     """Return the digest of the tree that :func:`kept_copy` made."""
-    return digest_of((path, sha256) for path, (_, sha256) in sorted(files.items()))
+    return digest_of((file.path, file.sha256) for file in files)
 
 
-def _read(said: str) -> dict[str, tuple[int, str]] | None:
-    """Return the files that the container has copied. Raises as :func:`kept_copy`."""
-    files: dict[str, tuple[int, str]] = {}
+def copied(said: str) -> tuple[FileDigest, ...] | None:
+    """Return the files that a container has copied, from what it ``said``; ``None`` if there was no
+    room for them. Raises ``Refused`` and ``CutOff``."""
+    files: list[FileDigest] = []
     for line in filter(None, map(str.strip, said.split("\n"))):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            raise Refused(f"it cannot be copied there: {line[:200]}") from None
-        if value == "whole":
-            return files
-        if isinstance(value, dict):
-            if value["errno"] in (errno.ENOSPC, errno.EDQUOT):
+        if line == "whole":
+            return tuple(sorted(files, key=lambda file: file.path))
+        with suppress(ValidationError):
+            files.append(FileDigest.model_validate_json(line))
+            continue
+        with suppress(ValidationError):
+            failed = _Failed.model_validate_json(line)
+            if failed.errno in (errno.ENOSPC, errno.EDQUOT):
                 return None
-            raise Refused(str(value["why"]))
-        path, size, sha256 = value
-        files[str(path)] = (int(size), str(sha256))
+            raise Refused(failed.why)
+        raise Refused(f"it cannot be copied there: {line[:200]}")
     raise CutOff

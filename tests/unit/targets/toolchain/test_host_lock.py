@@ -21,8 +21,10 @@ requires-python = ">=3.10"
 dependencies = ["first>=1"]
 
 [project.optional-dependencies]
+azure = ["second"]
 bench = ["second"]
 release = ["second"]
+serve = ["second"]
 mlflow = ["second"]
 
 [dependency-groups]
@@ -97,7 +99,9 @@ def test_locks_pin_by_hash_and_agree(index: Index, project: Path) -> None:
     assert lock_all(project, upgrade=False) == {
         "requirements.lock": ["+ first 1.0"],
         "requirements-bench.lock": ["+ first 1.0", "+ second 2.0"],
+        "requirements-azure.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-release.lock": ["+ first 1.0", "+ second 2.0"],
+        "requirements-serve.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-mlflow.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-dev.lock": ["+ first 1.0", "+ second 2.0"],
         "requirements-nox.lock": ["+ second 2.0"],

@@ -116,25 +116,57 @@ def test_flows_become_builds_of_their_own() -> None:
 def test_an_azure_system_is_read_whole_and_local_replaces_it() -> None:
     raw = read_olive_file("azure.json")
     made = document(raw)
-    assert made["system"] == {
+    assert made["host"] == "aml"
+    assert made["systems"]["aml"] == {
         "type": "azureml",
-        "name": "aml",
         "compute": "gpu-cluster",
-        "subscription_id": "0000-subscription",
+        "subscription": "0000-subscription",
         "resource_group": "our-group",
-        "workspace_name": "our-workspace",
+        "workspace": "our-workspace",
+        "keyvault": "our-vault",
+        "max_hours": 24,
     }
     local = document(raw, "local")
-    assert "system" not in local
-    assert local == {key: value for key, value in made.items() if key != "system"}
+    placed = ("host", "systems")
+    assert local == {key: value for key, value in made.items() if key not in placed}
     assert made["model"]["source"] == (
         "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/11"
     )
     assert made["data"]["dataset_default_train"]["path"] == (
-        "azureml://datastores/workspaceblobstore/paths/tone/train.json"
+        "azureml://subscriptions/0000-subscription/resourcegroups/our-group/workspaces/our-workspace"
+        "/datastores/workspaceblobstore/paths/tone/train.json"
     )
     del raw["systems"]["aml"]["config"]["aml_compute"]
     assert "needs aml_compute" in refusals(raw)["systems.aml"]
+
+
+def test_azure_arc_is_the_same_job_on_another_compute() -> None:
+    raw = read_olive_file("azure.json")
+    raw["engine"]["host"] = raw["engine"]["target"] = "azure_arc"
+    system = raw["systems"]["azure_arc"]["config"]
+    system["tags"] = {"project": "tone"}
+    system["datastores"] = ["ours"]
+    made = document(raw)["systems"]
+    assert list(made) == ["azure_arc"]
+    assert made["azure_arc"]["compute"] == "arc-cluster"
+    assert made["azure_arc"]["instance_type"] == "defaultinstancetype"
+    assert made["azure_arc"]["tags"] == {"project": "tone"}
+    assert made["azure_arc"]["datastore"] == "ours"
+    assert "keyvault" not in made["azure_arc"]  # it asks for no token
+    system["instance_count"] = 2
+    assert "one machine" in refusals(raw)["systems.azure_arc.config.instance_count"]
+
+
+def test_what_is_without_effect_on_azure_is_said() -> None:
+    translation = translated(read_olive_file("azure.json"))
+    for key in ("base_image", "conda_file_path"):
+        found = state(translation, "systems", "aml", "config", "aml_docker_config", key)
+        assert found[0] is State.NO_EFFECT
+        assert "locked toolchain" in found[1]
+    assert state(translation, "systems", "aml", "config", "aml_compute") == (
+        State.TRANSLATED,
+        "systems.NAME.compute",
+    )
 
 
 def with_box(**keys: Any) -> dict[str, Any]:
