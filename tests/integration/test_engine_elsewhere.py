@@ -622,6 +622,7 @@ def test_an_engine_that_stops(fresh: Quern, engine: EngineElsewhere, project: Pr
     finally:
         build.kill()
     assert "is gone from box" in build.said
+    gone_within(engine, 4 * PATIENCE)  # else two steps seem to wait
     again = started(fresh, engine, project)
     try:
         assert again.complete() == 0, again.said

@@ -204,7 +204,10 @@ def _connected_within(pid: int, address: tuple[str, int]) -> socket.socket:
 
     def work() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
-        place = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        try:
+            place = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        except OSError:  # it was killed
+            return
         try:
             if libc.setns(place, _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")

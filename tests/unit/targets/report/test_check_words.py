@@ -55,11 +55,19 @@ def named(source: Path) -> Iterator[str]:
                 yield constants[one.id]
 
 
+def sources(check: str) -> Iterator[Path]:
+    """Yield the module of a check, and those of its package that it shares with others."""
+    module = CHECKS / f"{check}.py"
+    yield module
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline.checks._"):
+            yield CHECKS / f"{str(node.module).rpartition('.')[2]}.py"
+
+
 def every_name() -> Iterator[tuple[str, str]]:
     for check in check_types():
-        for name in named(CHECKS / f"{check}.py"):
-            yield check, name
-    yield from (("conversion", "rotary_table"), ("graph", "rotary_table"))
+        for source in sources(check):
+            yield from ((check, name) for name in named(source))
     yield from (("quantization", name) for name in ("run_share", "long_run_share"))
     yield from (("rebuild", f"same_{part}") for part in PARTS)
     yield from (("quality", name) for name in ("accuracy", "exact_match"))
