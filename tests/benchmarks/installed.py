@@ -38,17 +38,24 @@ are the shipped example's."""
 
 def main() -> None:
     """Measure, show, and write the section."""
-    parser = argparse.ArgumentParser(prog="nox -s bench-installed --", description=__doc__)
-    parser.add_argument("model", type=Path, help="folder of a small base model")
-    parser.add_argument("--scratch", type=Path, help="folder for all of it: 4 GB for a while")
-    pages.add_out(parser, pages.MEASURED)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     pages.require_clean(arguments.out)
-    origin = pages.origin("./nox -s bench-installed -- MODEL")
+    load = os.getloadavg()[0]
+    beside = f"a load of {load:.0f} by other work" if load >= 1 else ""
+    origin = pages.origin("./nox -s bench-installed -- MODEL", beside)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         rows = _Newcomer(Path(scratch), arguments.model.absolute()).rows()
         section = Section("installed", "From an empty folder", rows, _HOW, _COLUMNS)
         pages.measure(section, arguments.out, origin)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parser = argparse.ArgumentParser(prog="nox -s bench-installed --", description=__doc__)
+    parser.add_argument("model", type=Path, help="folder of a small base model")
+    parser.add_argument("--scratch", type=Path, help="folder for all of it: 4 GB for a while")
+    pages.add_out(parser, pages.MEASURED)
+    return parser
 
 
 class _Newcomer:

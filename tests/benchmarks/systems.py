@@ -46,11 +46,16 @@ class Way:
     environment: Mapping[str, str]
 
 
-def main() -> None:
-    """Measure, show, and write the section."""
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="nox -s bench-systems --", description=__doc__)
     pages.add_out(parser, pages.MEASURED)
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure, show, and write the section."""
+    arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     origin = pages.origin("./nox -s bench-systems", pages.beside())
     with tempfile.TemporaryDirectory(prefix="quern-systems-") as name:

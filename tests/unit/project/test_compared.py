@@ -11,7 +11,6 @@ from targets.cli.options import PROJECT
 PAGE = PROJECT / "docs" / "compared.md"
 TOOLS = ["Quern", "Olive", "cog", "cibuildwheel", "Snakemake", "axolotl"]
 LACKED = {
-    "Runs on clusters and clouds",
     "Preference tuning (DPO, GRPO)",
     "Trains on several GPUs",
 }
