@@ -102,13 +102,15 @@ def _model(node: ast.ClassDef, scope: Scope, bases: list[type]) -> type[BaseMode
                     inner.names[statement.name] = read_class(statement, inner)
         if not is_constant(options):
             raise scope.module.refusal(node)
-        return pydantic.create_model(
+        model: type[BaseModel] = pydantic.create_model(
             node.name,
             __base__=tuple(bases),
             __module__=__name__,
             __cls_kwargs__=options,
             **fields,
         )
+        model.model_rebuild()  # what cannot be validated is refused now, not when it is first used
+        return model
     except (TypeError, ValueError, RuntimeError, NameError, SchemaError):
         raise scope.module.refusal(node) from None
 

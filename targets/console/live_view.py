@@ -30,6 +30,7 @@ from pipeline.contract.result import Status
 from pipeline.verdicts.overall import status_of
 from targets.console.estimate import Estimate
 from targets.console.progress_words import progress_words
+from targets.console.safe_console import SafeConsole
 from targets.figures import duration
 from targets.planner.build_plan import BuildPlan
 
@@ -134,7 +135,7 @@ class _Step:
             )
 
 
-_NO_CONSOLE = Console()
+_NO_CONSOLE = SafeConsole()
 """Wraps text, and shows nothing."""
 
 

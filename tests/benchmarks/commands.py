@@ -70,8 +70,8 @@ def commands(scratch: Path) -> tuple[Command, ...]:
     world.builder(Stand("venv")).build(world.dist)
     built = ("--config", str(world.project.config), "--cache", str(world.cache.root))
     return (
-        Command("`--version`", ("--version",), 0.15),
-        Command("`--help`", ("--help",), 0.15),
+        Command("the version", ("--version",), 0.15),
+        Command("help of all commands", ("--help",), 0.15),
         Command("`plan`, all steps finished", ("plan", *planned), 0.3),
         Command("`build`, all steps finished", ("build", *built, "--dist", str(world.dist)), 0.3),
     )

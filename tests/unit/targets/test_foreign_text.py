@@ -175,6 +175,8 @@ def test_names_of_columns_keys_and_files_are_shown_harmless(
 def test_there_is_no_other_way_out() -> None:
     """Whatever is shown goes through the console, ``echo`` or JSON."""
     ways = {"safe_console.py", "echo.py", "json_output.py"}
+    # What runs in a container of a system says to the driver what it copied.
+    ways |= {"leaving.py"}
     sources = Path(__file__).parents[3].joinpath("targets").rglob("*.py")
     writes = re.compile(
         r"\bclick\.s?echo\(|(?<![\w.])print\(|[^\w]Console\(|sys\.std(?:out|err)\.w"

@@ -96,8 +96,8 @@ def test_parts_of_parts_and_of_itself(project: Project) -> None:
     project.edit('label = "tone"', 'held_out = "tone"\nlabel = "tone"')
     found = [problem.message for problem in problems(project)]
     assert found == [
-        "a data set cannot be a part of itself",
         "every data set is a part of another",
+        "a data set cannot be a part of itself",
     ]
 
 
