@@ -44,7 +44,8 @@ def require_sdk() -> None:
         install = "nox -s azure" if is_clone() else 'pip install "quern[azure]"'
         raise EnvironmentUnable(
             "Azure Machine Learning is asked through its SDK, which is not installed",
-            f"run `{install}`; `--system local` runs the steps here",
+            f"run `{install}`; without it, `--system local` runs the steps here, and `--model` and "
+            "`--data` name copies of what lies there",
         )
 
 
@@ -70,7 +71,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Raise ``EnvironmentUnable`` for what Azure answers to ``what``, in words."""
+    """Raise ``EnvironmentUnable`` for what Azure answers to ``what``, in words, and without the
+    SDK."""
+    require_sdk()
     from azure.core import exceptions
 
     try:

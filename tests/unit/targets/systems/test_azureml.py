@@ -9,7 +9,7 @@ import pytest
 
 from targets.config.load import load_config
 from targets.errors import ConfigError, EnvironmentUnable
-from targets.systems.azureml.sdk import require_sdk
+from targets.systems.azureml.resources import AzureResources
 from targets.target import load_target
 from tests.support.gated_builds import gated_project
 from tests.support.project import Project
@@ -55,7 +55,18 @@ def test_what_lies_there_needs_a_workspace(project: Project) -> None:
 
 
 @pytest.mark.skipif(find_spec("azure") is not None, reason="the SDK is installed")
-def test_a_missing_sdk_is_said_with_the_command_that_installs_it() -> None:
+@pytest.mark.parametrize(
+    "address",
+    [
+        "azureml://registries/ours/models/phi/versions/11",
+        "azureml://subscriptions/s/resourcegroups/g/workspaces/w/models/phi/versions/11",
+        "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/rows.jsonl",
+    ],
+)
+def test_a_missing_sdk_is_said_with_the_command_that_installs_it(
+    tmp_path: Path, address: str
+) -> None:
     with pytest.raises(EnvironmentUnable) as unable:
-        require_sdk()
-    assert "nox -s azure" in unable.value.hint
+        AzureResources(tmp_path, [], print).bring(address)
+    assert "nox -s azure" in (unable.value.hint or "")
+    assert "--model" in (unable.value.hint or "")
