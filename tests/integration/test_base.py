@@ -140,6 +140,7 @@ def test_made_again_from_nothing_it_is_the_same(
     ]
 
 
+@pytest.mark.slow
 def test_versions_that_the_mirrors_lack_are_replaced_by_theirs_and_it_is_said(
     docker_client: DockerClient, recipe: BaseRecipe, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_bench_builds_measures_and_is_equal_to_itself(quern: Quern, tmp_path: Pa
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_an_artifact_of_twice_the_time_per_token_is_found(
     quern: Quern, toolchain_python: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ RUNNING = {
     "./nox -s tests-families",
     "./nox -s tests-tokenizers",
     "./nox -s tests-remote",
+    "./nox -s tests-azure",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
@@ -114,6 +115,7 @@ SLOW = (
     "try",
     "push",
     "serve",
+    "azure",
     "lock",
     "pre-commit",
 )

@@ -237,6 +237,7 @@ def test_ten_percent_more_per_token_is_slower(bench: Bench) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_a_limit_at_the_figure_itself_stays_undecided_and_fails(bench: Bench) -> None:
     first: Any = bench.verdicts(check("level", "latency", "good/model", **PROVING, token_ms=50))
     latency: Any = plans.result(bench.work, "level").evidence["latency"]
