@@ -57,17 +57,18 @@ def host_wheels(cache: Path, say: Say) -> list[Path]:
 
 
 def _download(folder: Path) -> None:
+    """Fetch each lock by itself: two of them may pin one package at different versions."""
     try:
-        run_tool(
-            [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
-                *("--progress-bar", "off", "--disable-pip-version-check"),
-                *("--require-hashes", "--no-deps", "--only-binary", ":all:"),
-                *("--dest", str(folder)),
-                *(word for lock in _LOCKS for word in ("--requirement", str(lock))),
-            ],
-            tool="pip",
-        )
+        for lock in _LOCKS:
+            run_tool(
+                [
+                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
+                    *("--progress-bar", "off", "--disable-pip-version-check"),
+                    *("--require-hashes", "--no-deps", "--only-binary", ":all:"),
+                    *("--dest", str(folder), "--requirement", str(lock)),
+                ],
+                tool="pip",
+            )
     except ToolFailed as error:
         raise EnvironmentUnable(
             f"cannot fetch Quern's own packages\npip: {error.last_line()}",

@@ -213,7 +213,9 @@ def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> No
     ran = quern("build", *again, "--runtime", "venv")
     assert ran.code == 0, ran.stderr
     report = report_of(tmp_path / "again")
-    assert report["status"] == "passed"
+    # Without the checkpoint and the way it was built, nothing proves that its weights are right.
+    assert report["status"] == "unverified"
+    assert "failed" not in status(report).values()
     assert {"loads", "accuracy_loss"} & set(status(report)) == {"loads"}
     assert report["files"] == report_of(dist)["files"]
 
