@@ -23,7 +23,6 @@ USUAL = {
     "TinyLlama": ("cpu",),
     "Qwen3": ("cpu", "cuda"),
     "Gemma 3 (text)": ("cpu",),
-    "Llama-2": ("directml",),
     "OLMo 2": ("cpu",),
 }
 """What ``nox -s tests`` takes: one for each of what has been wrong."""

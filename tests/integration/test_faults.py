@@ -118,7 +118,16 @@ def faulty(quern: Quern, warm_runtime: WarmRuntime, material: Path) -> Faulty:
 
 @pytest.mark.parametrize(
     "builder",
-    ["", "block_size = 128", "symmetric = false", 'precision = "int8"', 'precision = "fp32"'],
+    [
+        "",
+        *(
+            pytest.param(other, marks=pytest.mark.slow)
+            for other in (
+                *("block_size = 128", "symmetric = false"),
+                *('precision = "int8"', 'precision = "fp32"'),
+            )
+        ),
+    ],
 )
 def test_a_clean_build_passes(faulty: Faulty, builder: str) -> None:
     assert faulty.build(builder=builder) == 0, faulty.failed

@@ -12,6 +12,8 @@ import pytest
 
 from targets.cli.options import PROJECT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(
