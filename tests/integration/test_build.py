@@ -206,7 +206,7 @@ def test_interrupt_in_a_virtual_environment_leaves_no_process(running: Any, tmp_
 
 
 @pytest.mark.engine
-@pytest.mark.slow  # tests/attack/test_life_cycle.py kills drivers in every run
+@pytest.mark.slow  # tests/attack/test_life_cycle_machine.py kills one in every run
 def test_driver_killed_outright_loses_no_finished_step(
     quern: Quern, running: Any, docker_client: docker.DockerClient, tmp_path: Path
 ) -> None:

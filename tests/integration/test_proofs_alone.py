@@ -63,11 +63,11 @@ class Proof:
 # Kind of fault -> the proof that finds it.
 PROOFS = {
     "the end of an answer": Proof("generation", "answers_end", "never_ends"),
-    "generation settings": Proof("graph", "checkpoint", "penalty"),
     "the ids that a user gets": Proof("graph", "tokenizer", "swapped_letters"),
     "sliding windows": Proof("graph", "attributes", "window_a_little_smaller"),
 }
 MORE = {
+    "generation settings": Proof("graph", "checkpoint", "penalty"),
     "which file is the model": Proof("merging", "merge_error"),
     "rotary positions": Proof("graph", "rotary_table", "rotary_of_another_base", "directml"),
     "what the graph computes": Proof("quantization", "long_run_share", "rotary_from_2048"),
