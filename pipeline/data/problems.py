@@ -10,14 +10,17 @@ LISTED_PER_KIND = 20
 """How many problems of one kind are listed; the rest are counted."""
 
 
-_NAMED = 8
+NAMED = 8
 """How many places a sentence names."""
 
 
-def named(places: Sequence[str]) -> str:
-    """Return the first of ``places`` in words, and how many more there are: ``line 1, line 5``."""
-    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    return ", ".join(places[:_NAMED]) + more
+def named(places: Sequence[str], count: int | None = None) -> str:
+    """Return the first of ``places`` in words, and how many more there are: ``line 1, line 5``.
+
+    There are ``count`` of them, where not all are given.
+    """
+    rest = (len(places) if count is None else count) - NAMED
+    return ", ".join(places[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,29 @@ class DataProblem:
 class ProblemList:
     """Collects problems; lists at most :data:`LISTED_PER_KIND` of each kind and counts the rest."""
 
-    _listed: list[DataProblem] = field(default_factory=list)
+    _listed: list[tuple[str, DataProblem]] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __bool__(self) -> bool:
+        return bool(self._listed)
 
     def add(self, kind: str, problem: DataProblem) -> None:
         """Add one problem. ``kind`` describes several of them: ``"rows of broken JSON"``."""
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED_PER_KIND:
-            self._listed.append(problem)
+            self._listed.append((kind, problem))
+
+    def extend(self, other: ProblemList) -> None:
+        """Add the problems of ``other``."""
+        for kind, problem in other._listed:
+            self.add(kind, problem)
+        for kind, count in other._counts.items():
+            self._counts[kind] += max(count - LISTED_PER_KIND, 0)
 
     def all(self) -> list[DataProblem]:
         """Return the problems in the order of their lines, then the counts of omitted ones."""
-        listed = sorted(self._listed, key=lambda problem: (problem.file, problem.line or 0))
+        problems = [problem for _, problem in self._listed]
+        listed = sorted(problems, key=lambda problem: (problem.file, problem.line or 0))
         more = [
             DataProblem(f"{count - LISTED_PER_KIND} more {kind}")
             for kind, count in self._counts.items()

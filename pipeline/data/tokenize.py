@@ -27,6 +27,7 @@ from pipeline.data.rendering import (
     with_fixed_date,
 )
 from pipeline.data.template_time import template_time
+from pipeline.data.token_rows import TokenRows
 from pipeline.data.tokens import IGNORED, Tokens
 from pipeline.data.unread import Unread, shape_of, unread
 
@@ -66,7 +67,7 @@ class Tokenizer(Protocol):
 class Tokenized:
     """Training sequences, and how many rows were shortened or left out because of their length."""
 
-    rows: list[Tokens]
+    rows: TokenRows
     used: int
     """Number of rows in the sequences."""
     shortened: int
@@ -441,7 +442,7 @@ def tokenize(
     out (``drop``), loses the beginning of its prompt (``cut``; a row whose completion alone is too
     long is left out) or is refused (``error``). Raises :class:`StepError` with all that is refused.
     """
-    rows: list[Tokens] = []
+    rows = TokenRows()
     lengths: list[int] = []
     too_long_rows: list[str] = []
     long_answers: list[str] = []
@@ -515,22 +516,3 @@ def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
     completion = codec.completion_ids(example.completion, example)
     labels = codec.prompt_labels(example, prompt)
     return Tokens((*prompt, *completion), (*labels, *completion)), len(prompt)
-
-
-def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
-    """Pack rows into bins of at most ``max_length`` tokens (first-fit decreasing).
-
-    Deterministic. The rows of a bin stay separate sequences for the attention mask.
-    """
-    bins: list[list[Tokens]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        size = len(row.ids)
-        index = next((at for at, free in enumerate(room) if free >= size), None)
-        if index is None:
-            bins.append([row])
-            room.append(max_length - size)
-        else:
-            bins[index].append(row)
-            room[index] -= size
-    return bins

@@ -66,10 +66,14 @@ def trained_view(metrics: Mapping[str, JsonValue]) -> TrainedView | None:
 
 def chosen(examples: Sequence[Example]) -> list[Example]:
     """Return the examples to show: the first of up to three labels, else the first three."""
-    by_label = {example.label: example for example in reversed(examples)}
-    first = [example for example in examples if by_label[example.label] is example][:_SAMPLES]
-    rest = [example for example in examples[: 2 * _SAMPLES] if example not in first]
-    return sorted((first + rest)[:_SAMPLES], key=lambda example: (example.file, example.line))
+    first: dict[str | None, Example] = {}
+    for example in examples:
+        first.setdefault(example.label, example)
+        if len(first) == _SAMPLES:
+            break
+    some = list(first.values())
+    some += [example for example in examples[: 2 * _SAMPLES] if example not in some]
+    return sorted(some[:_SAMPLES], key=lambda example: (example.file, example.line))
 
 
 def samples_of(examples: Sequence[Example], codec: Codec) -> tuple[Sample, ...]:

@@ -20,11 +20,11 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import tools_of
-from pipeline.data.check import check_rows
 from pipeline.data.constraint import constraint_problems
 from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
 from pipeline.data.problems import DataProblem
+from pipeline.data.survey import survey
 from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
 from pipeline.reading.files import UnreadableError
@@ -480,12 +480,15 @@ class _Loader:
                 self.problems.append(Problem(str(error), path, key=f"data.{name}"))
         if parquet or not files:
             return
-        read = read_files(files)
-        row_problems = read.problems
-        if not spec.is_made:
-            row_problems = row_problems or check_rows(read.rows, spec, part)
-        if not row_problems and spec.messages is not None and spec.chat_template is None:
-            self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        if spec.is_made:
+            read = read_files(files)
+            row_problems = read.problems
+            if not row_problems and spec.messages is not None and spec.chat_template is None:
+                self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        else:
+            found = survey(files, spec, part)
+            row_problems = found.problems
+            self._shows_tools |= found.checked.shows_tools and spec.chat_template is None
         self.problems += (
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )
