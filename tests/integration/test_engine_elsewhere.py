@@ -45,7 +45,7 @@ from tests.support.engine_elsewhere import (
     engine_elsewhere,
     ssh_server,
 )
-from tests.support.gated_builds import GatedBuild, Surroundings, gated_project
+from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_project
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
@@ -54,6 +54,21 @@ pytestmark = pytest.mark.engine
 
 PATIENCE = 30
 """Seconds: of a machine that does much else at the same time."""
+RESUMING = """
+class Resuming(BasePass[NoParams]):
+    Params = NoParams
+    consumes = {"model": "checkpoint"}
+    produces = "checkpoint"
+    resumes = True
+
+    def run(self, inputs, params, out_dir):
+        with (inputs.unfinished / "runs").open("a") as file:
+            file.write("run ")
+        wait(out_dir)
+        (out_dir / "runs").write_text((inputs.unfinished / "runs").read_text())
+        return {}
+"""
+SECOND = '[passes.second]\ntype = "gated.py:Resuming"'
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +227,39 @@ def test_ctrl_c_ends_the_job_there(fresh: Quern, engine: EngineElsewhere, projec
     finally:
         again.kill()
     assert re.search(r"✓ first +cached", again.said)  # what had finished was fetched
+
+
+def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    (project.folder / "gated.py").write_text(CODE + RESUMING)
+    project.edit('[passes.second]\ntype = "gated.py:Gated"', SECOND)
+    build = started(fresh, engine, project)
+    try:
+        build.reach("second ...")
+        while runs(engine) != ["run "]:
+            assert build.process.poll() is None, build.said
+            time.sleep(0.05)
+        build.process.send_signal(signal.SIGINT)
+        assert build.finish(120) == 130, build.said
+    finally:
+        build.kill()
+    assert runs(engine) == ["run "]
+    assert engine.left() == []
+    again = started(fresh, engine, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert (project.folder / "dist/small/cpu/model/runs").read_text() == "run run "
+    assert runs(engine) == []
+    assert not [name for name in engine.inputs() if "unfinished" in name]
+
+
+def runs(engine: EngineElsewhere) -> list[str]:
+    """Return what resumable steps have written down that are not finished."""
+    volumes = (engine.folder / "data-root" / "volumes").glob("quern-unfinished-*/_data/kept/runs")
+    return [file.read_text() for file in volumes]
 
 
 def test_a_connection_that_drops(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:

@@ -13,6 +13,7 @@ from docker import DockerClient
 from docker.errors import APIError
 from docker.types import LogConfig, Mount
 
+from pipeline.contract.plan import unfinished_root
 from targets.devices import cuda
 from targets.devices.device import CPU, Device
 from targets.errors import EnvironmentUnable
@@ -41,6 +42,8 @@ from targets.systems.engine.inputs import remove_unneeded, send, whole_volumes
 from targets.systems.engine.job import MARK_LABEL, OWN, WORK, EngineJob, container_of
 from targets.systems.engine.keeper import kept
 from targets.systems.engine.link import Link
+from targets.systems.engine.unfinished import FOLDER, remove_abandoned, unfinished_volumes
+from targets.systems.job_notes import JobNotes
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
@@ -87,6 +90,16 @@ class EngineFound:
     gpus: cuda.Gpus | None
 
 
+@dataclass(frozen=True)
+class Volumes:
+    """Volumes that a job has beside its own."""
+
+    inputs: Mapping[str, str]
+    """What it may read, by digest."""
+    unfinished: Mapping[str, str]
+    """What steps can go on with, by the names of their roots."""
+
+
 class EngineSystem:
     """An engine of another machine, or one that sees no folder of this one."""
 
@@ -109,6 +122,7 @@ class EngineSystem:
         self._registry = None if registry is None else ImageRegistry(registry)
         self._link = Link(name, address, lease_seconds)
         self._seen: Seen | None = None
+        self._jobs: dict[str, EngineJob] = {}
 
     @property
     def where(self) -> str:
@@ -225,7 +239,15 @@ class EngineSystem:
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
-        return EngineJob(self._link, job_id, self._lease_seconds, self._python)
+        if job_id not in self._jobs:  # it knows which steps have been fetched
+            self._jobs[job_id] = EngineJob(
+                self._link, job_id, self._lease_seconds, self._owner, self._python
+            )
+        return self._jobs[job_id]
+
+    @property
+    def _owner(self) -> str:
+        return JobNotes(self._cache).owner
 
     def has(self, tree: str) -> bool:
         """Return whether a volume has the tree whole."""
@@ -306,16 +328,25 @@ class EngineSystem:
             raise EnvironmentUnable(
                 f"inputs were removed from {self.name} at that very moment", "run again"
             )
-        options = self._options(client.info(), inputs, job_id, toolchain, task, material)
+        remove_abandoned(client)
+        resumable = [step.key for step in task.plan.steps if step.resumes]
+        unfinished = {
+            unfinished_root(key): volume
+            for key, volume in unfinished_volumes(client, self._owner, resumable).items()
+        }
+        volumes = Volumes(inputs, unfinished)
+        options = self._options(client.info(), volumes, job_id, toolchain, task, material)
         client.containers.create(image, name=name, **options)
         with request_timeout(client, _SEND_SECONDS):
             client.api.put_archive(name, OWN, _one(*_own_files(task, material)))
+            for root in unfinished:
+                client.api.put_archive(name, f"{_ROOTS}/{root}", _one(folder_entry(FOLDER, _USER)))
         client.api.start(name)
 
     def _options(
         self,
         info: Mapping[str, Any],
-        inputs: Mapping[str, str],
+        volumes: Volumes,
         job_id: str,
         toolchain: Toolchain,
         task: Task,
@@ -325,6 +356,7 @@ class EngineSystem:
         mark = f"quern-ended {secrets.token_hex(8)}"
         roots = {part.root: f"{_ROOTS}/{part.root}" for part in task.inputs}
         roots = {**roots, "work": WORK, "objects": f"{_ROOTS}/objects"}
+        roots |= {root: f"{_ROOTS}/{root}/{FOLDER}" for root in volumes.unfinished}
         arguments = [f"{OWN}/plan.json"]
         for root, path in sorted(roots.items()):
             arguments += ["--root", f"{root}={path}"]
@@ -339,15 +371,19 @@ class EngineSystem:
             "labels": {JOB_LABEL: job_id, MARK_LABEL: mark, "quern.target": toolchain.target},
             "mounts": [
                 Mount(OWN, None, "volume"),
-                Mount(f"{_CODE}/pipeline", inputs[task.code], "volume", read_only=True),
+                Mount(f"{_CODE}/pipeline", volumes.inputs[task.code], "volume", read_only=True),
                 *(
                     Mount(
                         f"{roots[part.root]}/{part.path}".rstrip("/"),
-                        inputs[part.digest],
+                        volumes.inputs[part.digest],
                         "volume",
                         read_only=True,
                     )
                     for part in task.inputs
+                ),
+                *(
+                    Mount(f"{_ROOTS}/{root}", volume, "volume")
+                    for root, volume in volumes.unfinished.items()
                 ),
             ],
             "user": f"{_USER}:{_USER}",

@@ -186,9 +186,14 @@ def _remove_forgotten(client: DockerClient) -> None:
     used = {*whole_volumes(client).values()}
     for one in listed:
         name = str(one["Name"])
-        half = VOLUME_LABEL not in one["Labels"] and name not in used
-        if half and _time(one["CreatedAt"]) < before:
+        half = one["Labels"].keys() == {INPUT_LABEL} and name not in used
+        if half and created(one) < before:
             removed(client, name)
+
+
+def created(volume: Mapping[str, object]) -> datetime:
+    """Return when a listed volume was made."""
+    return _time(str(volume["CreatedAt"]))
 
 
 def _time(text: str) -> datetime:

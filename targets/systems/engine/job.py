@@ -28,6 +28,7 @@ from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
 from targets.systems.engine.link import DROPPED, Link, quick
+from targets.systems.engine.unfinished import forget
 from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
 from targets.toolchain.image import PYTHON
@@ -48,10 +49,14 @@ _STOP_SECONDS = 5
 class EngineJob:
     """The container ``quern-job-ID``, which outlives its process until it is removed."""
 
-    def __init__(self, link: Link, job_id: str, lease_seconds: float, python: str = PYTHON) -> None:
-        """``python`` is that of its image."""
+    def __init__(
+        self, link: Link, job_id: str, lease_seconds: float, owner: str, python: str = PYTHON
+    ) -> None:
+        """``owner`` is whose job it is; ``python`` that of its image."""
         self.id = job_id
         self._link = link
+        self._owner = owner
+        self._fetched: set[str] = set()
         self._python = python
         self._name = container_of(job_id)
         self._lease_seconds = lease_seconds
@@ -138,6 +143,7 @@ class EngineJob:
             return False
         except (Refused, ValidationError) as error:
             raise self._no_step(key, error) from None
+        self._fetched.add(key)
         return True
 
     def _no_step(self, key: str, why: object) -> PassFailed:
@@ -184,10 +190,12 @@ class EngineJob:
         others = [file for file in files if not file.path.startswith(beside)]
         if [(one.path, one.sha256) for one in others] != [(RESULT_FILE, sha256_of_bytes(written))]:
             raise self._no_step(key, "its result was changed, or lies beside something else")
+        self._fetched.add(key)
         return Kept(tree_digest(files), written, output)
 
     def cancel(self) -> None:
-        """Remove the container with all that is in it, and see that it is gone."""
+        """Remove the container with all that is in it, and see that it is gone; then what steps
+        that were fetched would have gone on with."""
         deadline = time.monotonic() + _CANCEL_SECONDS
         while self._link.again(self._is_there, _CANCEL_PATIENCE):
             self._link.again(lambda client: remove(client, self._name), _CANCEL_PATIENCE)
@@ -196,6 +204,9 @@ class EngineJob:
                     f"{self._link.name} does not end the job {self.id}",
                     f"there: docker rm --force {self._name}",
                 )
+        self._link.again(
+            lambda client: forget(client, self._owner, self._fetched), _CANCEL_PATIENCE
+        )
 
     def _is_there(self, client: DockerClient) -> bool:
         try:
