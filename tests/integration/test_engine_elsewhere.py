@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import ImageNotFound
 
 from pipeline.contract.plan import Plan, Step
 from targets.cache import Cache
@@ -32,7 +33,7 @@ from targets.systems.job_notes import JobNotes
 from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system_runtime import SystemRuntime
 from targets.target import load_target
-from targets.toolchain.image import expected_image
+from targets.toolchain.image import expected_image, find_image
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -43,6 +44,7 @@ from tests.support.engine_elsewhere import (
     EngineElsewhere,
     SshServer,
     engine_elsewhere,
+    in_memory,
     ssh_server,
 )
 from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_project
@@ -566,6 +568,55 @@ def test_an_image_is_pulled_there_from_the_registry_of_the_config(
             system.close()
         assert any(line.startswith("pulled") for line in lines), lines
         assert engine.proxy.sent - sent < 100_000  # the engine has fetched it by itself
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_image_that_was_pulled_here_is_sent_to_where_the_registry_is_out_of_reach(
+    engine: EngineElsewhere,
+    project: Project,
+    fresh: Quern,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program("registry", PROGRAM)
+    toolchain = load_target("cpu").toolchain(this_machine())
+    expected = expected_image(toolchain)
+    gated = engine.client.images.get("quern/cpu:gated")
+    with in_memory("1g") as folder:
+        here = EngineElsewhere(folder)
+        here.start()
+        monkeypatch.setenv("DOCKER_HOST", here.address)
+        try:
+            with registry(tmp_path / "data", before=here.beside, connect=here.connected) as served:
+                images = ImageRegistry(RegistrySettings(served.repository))
+                here.client.images.load(b"".join(gated.save()))
+                images.push(here.client, str(gated.id), expected, None, lambda _: None)
+                here.client.images.remove(str(gated.id), force=True)
+                pulled = images.fetch(here.client, expected, lambda _: None)
+            assert pulled is not None
+            engine.client.images.remove(str(gated.id), force=True)
+            text = project.config.read_text()
+            project.config.write_text(f'{text}\n[toolchain]\nregistry = "{served.repository}"\n')
+            build = started(fresh, engine, project)
+            try:
+                assert build.complete() == 0, build.said
+            finally:
+                build.kill()
+            assert "sending the image of cpu to box" in build.said
+            sent = engine.client.images.get(str(gated.id))
+            assert sent.tags == [images.name(expected)]
+            # Who does not name the registry has not verified it, and neither has who cannot see
+            # what was pulled here.
+            assert find_image(engine.client, toolchain) is None
+            assert find_image(engine.client, toolchain, images) is None
+            made = report_of(project)["toolchain"]
+            assert made["image"] == f"{images.name(expected)}@{pulled.digest}"
+        finally:
+            here.stop()
+            engine.client.images.get(str(gated.id)).tag("quern/cpu", "gated")
+            with suppress(ImageNotFound):
+                engine.client.images.remove(images.name(expected))
     assert engine.left() == []
 
 

@@ -37,9 +37,18 @@ from targets.systems.engine.images import (
     require_room,
     send_base,
     send_image,
+    sent_image,
 )
 from targets.systems.engine.inputs import remove_unneeded, send, whole_volumes
-from targets.systems.engine.job import MARK_LABEL, OWN, WORK, EngineJob, container_of
+from targets.systems.engine.job import (
+    JOB_LABEL,
+    MARK_LABEL,
+    OWN,
+    WORK,
+    EngineJob,
+    container_of,
+    remove_ownerless,
+)
 from targets.systems.engine.keeper import kept
 from targets.systems.engine.link import Link
 from targets.systems.engine.unfinished import FOLDER, remove_abandoned, unfinished_volumes
@@ -58,8 +67,6 @@ from targets.toolchain.image import (
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
-
-JOB_LABEL = "quern.job"
 
 _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
@@ -137,7 +144,7 @@ class EngineSystem:
         """Return whether its image is there."""
         client = self._link.client()
         require_same_platform(client, toolchain)
-        if find_image(client, toolchain, self._registry) is not None:
+        if self._found(toolchain) is not None:
             return f"the image of {toolchain.target} is there"
         if self._registry is None:
             why = ""
@@ -155,7 +162,7 @@ class EngineSystem:
         image = (
             self._found(toolchain)
             or self._pulled(toolchain, say)
-            or send_image(self._link, toolchain, say)
+            or send_image(self._link, toolchain, self._registry, say)
             or self._link.again(lambda client: ensure_image(client, toolchain, self._cache, say))
         )
         self._seen = self._link.again(lambda client: look(client, image.id, self._python))
@@ -179,7 +186,8 @@ class EngineSystem:
         )
 
     def _found(self, toolchain: Toolchain) -> Image | None:
-        return self._link.again(lambda client: find_image(client, toolchain, self._registry))
+        found = self._link.again(lambda client: find_image(client, toolchain, self._registry))
+        return found or sent_image(self._link, toolchain, self._registry)
 
     def _pulled(self, toolchain: Toolchain, say: Say) -> Image | None:
         """Have the engine pull the image; ``None``, and a line that says why, if it cannot."""
@@ -328,6 +336,7 @@ class EngineSystem:
             raise EnvironmentUnable(
                 f"inputs were removed from {self.name} at that very moment", "run again"
             )
+        remove_ownerless(client, JOB_LABEL)
         remove_abandoned(client)
         resumable = [step.key for step in task.plan.steps if step.resumes]
         unfinished = {
@@ -370,7 +379,7 @@ class EngineSystem:
             "environment": {**plain_environment(HOME, _CODE), **task.environment},
             "labels": {JOB_LABEL: job_id, MARK_LABEL: mark, "quern.target": toolchain.target},
             "mounts": [
-                Mount(OWN, None, "volume"),
+                Mount(OWN, None, "volume", labels={JOB_LABEL: job_id}),
                 Mount(f"{_CODE}/pipeline", volumes.inputs[task.code], "volume", read_only=True),
                 *(
                     Mount(

@@ -24,6 +24,7 @@ from targets.disk import CACHE_REMEDY, Need, require_room
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
+from targets.systems.engine.inputs import removed
 from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
@@ -36,6 +37,8 @@ from targets.toolchain.image import PYTHON
 OWN = "/run/quern"
 """The volume of a job: what it alone reads, and what it writes."""
 WORK = f"{OWN}/work"
+JOB_LABEL = "quern.job"
+"""Label with the ID of a job, of its container and of its own volume."""
 MARK_LABEL = "quern.mark"
 
 _LARGEST_RESULT = 1 << 28
@@ -204,9 +207,12 @@ class EngineJob:
                     f"{self._link.name} does not end the job {self.id}",
                     f"there: docker rm --force {self._name}",
                 )
-        self._link.again(
-            lambda client: forget(client, self._owner, self._fetched), _CANCEL_PATIENCE
-        )
+
+        def tidy(client: DockerClient) -> None:
+            remove_ownerless(client, f"{JOB_LABEL}={self.id}")
+            forget(client, self._owner, self._fetched)
+
+        self._link.again(tidy, _CANCEL_PATIENCE)
 
     def _is_there(self, client: DockerClient) -> bool:
         try:
@@ -309,6 +315,14 @@ class EngineJob:
 def container_of(job_id: str) -> str:
     """Return the name of the container of a job."""
     return f"quern-job-{job_id}"
+
+
+def remove_ownerless(client: DockerClient, label: str) -> None:
+    """Remove the volumes of jobs with ``label`` whose container is gone: an engine that was killed
+    removes the containers when it starts again, and leaves what only they had."""
+    listed = client.api.volumes(filters={"label": label, "dangling": True})["Volumes"] or ()
+    for one in listed:
+        removed(client, str(one["Name"]))
 
 
 def _number(text: bytes) -> int:
