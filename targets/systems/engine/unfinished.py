@@ -7,12 +7,13 @@ that make the same step at once would write over each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from docker import DockerClient
 
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.systems.engine.inputs import INPUT_LABEL, created, removed
+from targets.toolchain.engine_clock import engine_time
 
 UNFINISHED_LABEL = "quern.unfinished"
 """Label with the key of the step."""
@@ -49,7 +50,7 @@ def forget(client: DockerClient, owner: str, keys: Iterable[str]) -> None:
 
 def remove_abandoned(client: DockerClient) -> None:
     """Remove the volumes that nobody went on with, whoever they are of."""
-    before = datetime.now(timezone.utc) - _ABANDONED
+    before = engine_time(client) - _ABANDONED
     for one in _listed(client):
         if created(one) < before:
             removed(client, str(one["Name"]))
