@@ -607,7 +607,7 @@ def test_an_image_that_was_pulled_here_is_sent_to_where_the_registry_is_out_of_r
                 images = ImageRegistry(RegistrySettings(served.repository))
                 here.client.images.load(b"".join(gated.save()))
                 images.push(here.client, str(gated.id), expected, None, lambda _: None)
-                here.client.images.remove(str(gated.id), force=True)
+                assert here.client.images.list() == []
                 pulled = images.fetch(here.client, expected, lambda _: None)
             assert pulled is not None
             engine.client.images.remove(str(gated.id), force=True)

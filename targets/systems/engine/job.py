@@ -6,8 +6,9 @@ import calendar
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from targets.systems.engine.inputs import removed
 from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
-from targets.systems.engine.link import DROPPED, Link, quick
+from targets.systems.engine.link import DROPPED, Got, Link, quick
 from targets.systems.engine.unfinished import forget
 from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
@@ -113,8 +114,8 @@ class EngineJob:
             assert isinstance(content, bytes)  # noqa: S101 - without a stream
             return content
 
-        with suppress(NotFound):
-            yield self._link.again(whole)
+        with suppress(NotFound, JobGone):
+            yield self._of_container(whole)
 
     def state(self) -> JobState:
         """Return what the engine says of the container, and what it wrote at its end."""
@@ -144,7 +145,7 @@ class EngineJob:
         if folder.exists():
             return True
         try:
-            self._link.again(lambda client: self._fetch(client, key, folder))
+            self._of_container(lambda client: self._fetch(client, key, folder))
         except NotFound:
             return False
         except (Refused, ValidationError) as error:
@@ -217,6 +218,16 @@ class EngineJob:
 
         self._link.again(tidy, _CANCEL_PATIENCE)
 
+    def _of_container(self, what: Callable[[DockerClient], Got]) -> Got:
+        """Return what ``what`` returns. Raises :class:`JobGone` while the engine removes the
+        container."""
+        try:
+            return self._link.again(what)
+        except APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:
+                raise JobGone from None
+            raise
+
     def _is_there(self, client: DockerClient) -> bool:
         try:
             client.api.inspect_container(self._name)
@@ -260,7 +271,7 @@ class EngineJob:
             return stream
 
         try:
-            self._stream = self._link.again(logs)
+            self._stream = self._of_container(logs)
         except NotFound:
             raise JobGone from None
         self._heard = time.monotonic()
@@ -288,10 +299,10 @@ class EngineJob:
         """Return the exit code in the last lines of the output, if it has ended."""
         mark = f"{self._marked()} ".encode()
         try:
-            lines = self._link.again(
+            lines = self._of_container(
                 lambda client: client.api.logs(self._name, stdout=True, stderr=False, tail=5)
             )
-        except NotFound:
+        except (NotFound, JobGone):
             return None
         assert isinstance(lines, bytes)  # noqa: S101
         codes = [line[len(mark) :] for line in lines.split(b"\n") if line.startswith(mark)]
