@@ -283,21 +283,6 @@ def test_a_connection_that_drops(fresh: Quern, engine: EngineElsewhere, project:
 
 
 @pytest.mark.slow
-def test_an_engine_that_forgets_who_follows(
-    fresh: Quern, engine: EngineElsewhere, project: Project
-) -> None:
-    build = started(fresh, engine, project)
-    try:
-        build.reach("second ...")
-        engine.proxy.hush()
-        assert build.complete() == 0, build.said
-    finally:
-        build.kill()
-    assert build.said.count("✓ second") == 1
-    assert engine.left() == []
-
-
-@pytest.mark.slow
 def test_a_connection_that_never_comes_back_leaves_nothing_there(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:

@@ -125,8 +125,6 @@ class Proxy:
         self.sent = 0
         """Bytes that went to the engine."""
         self.received = 0
-        self._heard: socket.socket | None = None
-        self._hushed: set[socket.socket] = set()
         self._drop_after: int | None = None
         self._drop_after_received: int | None = None
         self.dropped = 0
@@ -149,11 +147,6 @@ class Proxy:
     def drop_after_received(self, received: int) -> None:
         """Cut every connection once so many more bytes came from the engine."""
         self._drop_after_received = self.received + received
-
-    def hush(self) -> None:
-        """Let nothing more come on the connection that brought the last bytes, and keep it open."""
-        assert self._heard is not None
-        self._hushed.add(self._heard)
 
     def block(self) -> None:
         """Cut every connection, and let no new one through."""
@@ -194,9 +187,6 @@ class Proxy:
                         self._drop_after = None
                         self.drop()
                 else:
-                    if source in self._hushed:
-                        continue
-                    self._heard = source
                     self.received += len(data)
                     limit = self._drop_after_received
                     if limit is not None and self.received > limit:

@@ -48,8 +48,6 @@ _CANCEL_PATIENCE = 10
 """For how many seconds a dropped connection is tried again by somebody who wants to stop."""
 _LOOK_AGAIN_SECONDS = 0.5
 _STOP_SECONDS = 5
-_SILENT_SECONDS = 30
-"""After which what is read is asked for anew: an engine may forget who follows a log."""
 
 
 class EngineJob:
@@ -67,14 +65,13 @@ class EngineJob:
         self._name = container_of(job_id)
         self._lease_seconds = lease_seconds
         self._stream: CancellableStream[bytes] | None = None
-        self._heard = time.monotonic()
         self._mark = ""
         self._exit_code: int | None = None
 
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Ask after the container while the block runs."""
-        with renewed(self._link, self._name, self._lease_seconds, self._wake, self._wake_if_silent):
+        with renewed(self._link, self._name, self._lease_seconds, self._wake):
             yield
 
     def detach(self) -> None:
@@ -274,11 +271,9 @@ class EngineJob:
             self._stream = self._of_container(logs)
         except NotFound:
             raise JobGone from None
-        self._heard = time.monotonic()
         place = _Place.read(offset)
         with suppress(*DROPPED, OSError, ValueError, struct.error):
             for piece in self._stream:
-                self._heard = time.monotonic()
                 written, _, data = piece.partition(b" ")
                 if place.is_passed_by(written.decode("ascii", "replace")):
                     yield str(place), data
@@ -290,10 +285,6 @@ class EngineJob:
         if stream is not None:
             with suppress(Exception):
                 stream.close()
-
-    def _wake_if_silent(self) -> None:
-        if time.monotonic() - self._heard > _SILENT_SECONDS:
-            self._wake()
 
     def _written_exit_code(self) -> int | None:
         """Return the exit code in the last lines of the output, if it has ended."""

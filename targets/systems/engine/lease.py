@@ -19,16 +19,12 @@ _LONGEST_PAUSE = 20.0
 
 @contextmanager
 def renewed(
-    link: Link,
-    container: str,
-    lease_seconds: float,
-    lost: Callable[[], None] | None = None,
-    asked: Callable[[], None] | None = None,
+    link: Link, container: str, lease_seconds: float, lost: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Ask after ``container`` while the block runs, from another thread.
 
     ``lost`` is called when the engine does not answer: who reads from a connection that is dead
-    would not notice. ``asked`` is called each time that it does.
+    would not notice.
     """
     over = threading.Event()
     pause = min(lease_seconds / _ASKED_A_LEASE, _LONGEST_PAUSE)
@@ -43,8 +39,6 @@ def renewed(
                 ready = ready or quick(client, seconds, lambda c: has_begun(c, container))
                 if ready:
                     quick(client, seconds, lambda c: c.api.kill(container, RENEW))
-                    if asked is not None:
-                        asked()
             except NotFound:
                 pass
             except (APIError, *DROPPED, OSError):
