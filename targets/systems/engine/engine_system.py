@@ -129,7 +129,7 @@ class EngineSystem:
         self._registry = None if registry is None else ImageRegistry(registry)
         self._link = Link(name, address, lease_seconds)
         self._seen: Seen | None = None
-        self._jobs: dict[str, EngineJob] = {}
+        self._submitted: dict[str, EngineJob] = {}
 
     @property
     def where(self) -> str:
@@ -247,11 +247,10 @@ class EngineSystem:
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
-        if job_id not in self._jobs:  # it knows which steps have been fetched
-            self._jobs[job_id] = EngineJob(
-                self._link, job_id, self._lease_seconds, self._owner, self._python
-            )
-        return self._jobs[job_id]
+        return self._submitted.get(job_id) or self._job(job_id)
+
+    def _job(self, job_id: str) -> EngineJob:
+        return EngineJob(self._link, job_id, self._lease_seconds, self._owner, self._python)
 
     @property
     def _owner(self) -> str:
@@ -283,7 +282,7 @@ class EngineSystem:
         say: Say,
     ) -> EngineJob:
         """Start the job in a container of ``image``."""
-        job = self.job(job_id)
+        job = self._submitted[job_id] = self._job(job_id)
         try:
             if job.state().phase in ("running", "ended"):
                 say(f"going on with the job {job_id} on {self.name}")
