@@ -159,7 +159,7 @@ class EngineJob:
         """Have a copy of ``key`` stay there, in a volume for inputs."""
         try:
             written = self._link.again(lambda client: self._result(client, key))
-            files = self._link.again(
+            files = self._link.at_length(
                 lambda client: kept_copy(
                     client, self._name, self._image(), self._python, f"{WORK}/{key}"
                 )
@@ -199,7 +199,7 @@ class EngineJob:
 
     def _is_there(self, client: DockerClient) -> bool:
         try:
-            client.api.inspect_container(self._name)
+            quick(client, _CANCEL_PATIENCE, lambda one: one.api.inspect_container(self._name))
         except NotFound:
             return False
         return True
