@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import DockerClient
 from docker.errors import ImageNotFound
 
 from pipeline.contract.plan import Plan, Step
@@ -24,16 +25,23 @@ from targets.cache import Cache
 from targets.cli.options import PROJECT
 from targets.config.load import load_config
 from targets.devices.device import Device
+from targets.digests import Digests
 from targets.errors import EnvironmentUnable
 from targets.place import Place
 from targets.planner.planner import Planner
+from targets.runtimes.heartbeat import PATIENCE as SILENCE
 from targets.runtimes.runtime import Mount, RunRequest
+from targets.systems.engine.address import EngineAddress
+from targets.systems.engine.images import send_image
+from targets.systems.engine.inputs import send, whole_volumes
+from targets.systems.engine.link import Link
 from targets.systems.find import system_of
 from targets.systems.job_notes import JobNotes
 from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system_runtime import SystemRuntime
+from targets.systems.tree import Tree, tree_of
 from targets.target import load_target
-from targets.toolchain.image import expected_image, find_image
+from targets.toolchain.image import PYTHON, ensure_image, expected_image, find_image
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -51,6 +59,7 @@ from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_pro
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
+from tests.support.small_toolchains import small_toolchain
 
 pytestmark = pytest.mark.engine
 
@@ -71,6 +80,8 @@ class Resuming(BasePass[NoParams]):
         return {}
 """
 SECOND = '[passes.second]\ntype = "gated.py:Resuming"'
+GIVEN_UP = 2 * SILENCE
+"""Seconds within which a build gives up an engine that stands still."""
 
 
 @pytest.fixture(scope="module")
@@ -670,7 +681,7 @@ def test_a_connection_that_drops_while_inputs_are_sent(
 ) -> None:
     engine.forget_inputs()
     before = engine.proxy.dropped
-    engine.proxy.drop_after(400_000)
+    engine.proxy.once_sent(400_000, engine.proxy.drop)
     build = started(fresh, engine, project)
     try:
         assert build.complete() == 0, build.said
@@ -696,6 +707,101 @@ def test_a_connection_that_drops_while_results_are_fetched(
         build.kill()
     assert engine.proxy.dropped == before + 1
     assert build.said.count("✓ first") == 1
+    assert engine.left() == []
+
+
+FROZEN = "the engine of box does not answer"
+
+
+def tree_with(folder: Path, size: int) -> Tree:
+    """Return a tree of one file of that size, which nobody has sent yet."""
+    folder.mkdir()
+    (folder / "noise").write_bytes(os.urandom(size))
+    return tree_of(folder, Digests(folder.parent / "digests.sqlite"))
+
+
+def test_an_engine_that_stands_still_while_inputs_are_sent_is_given_up(
+    engine: EngineElsewhere, tmp_path: Path
+) -> None:
+    tree = tree_with(tmp_path / "large", 24 << 20)
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE, silence=1)
+    (image,) = (str(one.id) for one in engine.client.images.list(name="quern/cpu"))
+
+    def sent() -> None:
+        send(link, image, PYTHON, {tree.digest: tree}, PATIENCE, print)
+
+    engine.proxy.once_sent(2 << 20, engine.freeze)
+    try:
+        with pytest.raises(EnvironmentUnable) as ended:
+            sent()
+    finally:
+        engine.thaw()
+    assert str(ended.value) == FROZEN
+    assert tree.digest not in whole_volumes(engine.client)
+    sent()
+    link.close()
+    assert tree.digest in whole_volumes(engine.client)
+    gone_within(engine, 2 * PATIENCE)  # what kept the first one's volume
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True], ids=["nobody stops it", "Ctrl-C"])
+def test_a_build_gives_up_an_engine_that_stands_still_while_inputs_are_sent(
+    fresh: Quern, engine: EngineElsewhere, project: Project, stopped: bool
+) -> None:
+    engine.forget_inputs()
+    frozen = threading.Event()
+
+    def freeze() -> None:
+        engine.freeze()
+        frozen.set()
+
+    engine.proxy.once_sent(400_000, freeze)
+    build = started(fresh, engine, project)
+    try:
+        assert frozen.wait(60), build.said
+        began = time.monotonic()
+        if stopped:
+            build.process.send_signal(signal.SIGINT)
+        code = build.finish(GIVEN_UP)
+        took = time.monotonic() - began
+    finally:
+        engine.thaw()
+        build.kill()
+    assert code == (130 if stopped else 4), build.said
+    assert "Traceback" not in build.said
+    assert ("box does not answer" if stopped else FROZEN) in build.said
+    assert stopped or took > SILENCE  # an engine that is busy is waited for
+    gone_within(engine, 4 * PATIENCE)
+    again = started(fresh, engine, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_engine_that_stands_still_while_an_image_is_sent_is_given_up(
+    engine: EngineElsewhere,
+    docker_client: DockerClient,
+    cache_dir: Path,
+    tmp_path: Path,
+) -> None:
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE, silence=5)
+    with small_toolchain(tmp_path, docker_client, "frozen") as toolchain:
+        built = ensure_image(docker_client, toolchain, cache_dir, print)
+        engine.proxy.once_sent(2 << 20, engine.freeze)
+        try:
+            with pytest.raises(EnvironmentUnable) as ended:
+                send_image(link, toolchain, None, print)
+        finally:
+            engine.thaw()
+        assert str(ended.value) == FROZEN
+        assert find_image(engine.client, toolchain) is None
+        assert send_image(link, toolchain, None, print) == built
+        engine.client.images.remove(built.tag)
+    link.close()
     assert engine.left() == []
 
 

@@ -163,9 +163,11 @@ class EngineSystem:
             self._found(toolchain)
             or self._pulled(toolchain, say)
             or send_image(self._link, toolchain, self._registry, say)
-            or self._link.again(lambda client: ensure_image(client, toolchain, self._cache, say))
+            or self._link.at_length(
+                lambda client: ensure_image(client, toolchain, self._cache, say)
+            )
         )
-        self._seen = self._link.again(lambda client: look(client, image.id, self._python))
+        self._seen = self._link.at_length(lambda client: look(client, image.id, self._python))
         if absent := lacking(self._seen.flags):
             raise EnvironmentUnable(
                 f"the CPU of {self.name} lacks {', '.join(absent)} of x86-64-v3, which the "
@@ -194,7 +196,9 @@ class EngineSystem:
         registry = self._registry
         if registry is None:
             return None
-        lack = self._link.again(lambda client: ServedImages(client, registry).pull(toolchain, say))
+        lack = self._link.at_length(
+            lambda client: ServedImages(client, registry).pull(toolchain, say)
+        )
         if lack:
             say(f"the image of {toolchain.target} is sent or built there: {lack}")
         return self._found(toolchain)
@@ -218,7 +222,9 @@ class EngineSystem:
             version=str(version["Version"]),
             cores=int(info["NCPU"]),
             memory=int(info["MemTotal"]),
-            seen=None if image is None else look(client, image, self._python),
+            seen=None
+            if image is None
+            else self._link.at_length(lambda client: look(client, image, self._python)),
             runs_gpus=cuda.ENGINE_RUNTIME in info.get("Runtimes", {}),
             gpus=None if image is None else self._gpus(image),
         )
@@ -228,7 +234,7 @@ class EngineSystem:
         them. Any image will do."""
         if cuda.ENGINE_RUNTIME not in self._link.client().info().get("Runtimes", {}):
             return None
-        listing = self._link.again(
+        listing = self._link.at_length(
             lambda client: output_of(client, image, [*cuda.LIST], device_requests=_ALL_GPUS)
         )
         return cuda.listed_gpus(listing)
@@ -289,7 +295,7 @@ class EngineSystem:
                 return job
             job.cancel()  # one that was made and never started
             self._send(image, task, material, say)
-            self._link.again(
+            self._link.at_length(
                 lambda client: self._start(client, image, job_id, toolchain, task, material)
             )
         except APIError as error:
@@ -310,10 +316,10 @@ class EngineSystem:
             )
         trees = {digest: material.trees[digest] for digest in absent}
         space = total(trees.values()) + task.writes + _MARGIN
-        seen = self._seen or self._link.again(lambda client: look(client, image, self._python))
+        seen = self._seen or self._link.at_length(lambda client: look(client, image, self._python))
         if seen.free < space:
             self._link.again(lambda client: remove_unneeded(client, needed))
-            seen = self._link.again(lambda client: look(client, image, self._python))
+            seen = self._link.at_length(lambda client: look(client, image, self._python))
         require_room(self.name, seen.free, space, "what the steps read, and what they make,")
         self._seen = None  # what is written now takes some of it
         if trees:

@@ -15,8 +15,9 @@ from requests.exceptions import RequestException
 from targets.errors import EnvironmentUnable
 from targets.figures import size
 from targets.runtimes.docker import remove
+from targets.runtimes.heartbeat import while_answering
 from targets.systems.engine.inputs import HELPER_LABEL
-from targets.systems.engine.link import Link
+from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.system import Say
 from targets.toolchain.base import find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
@@ -25,8 +26,8 @@ from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain
 
 _MOVE_SECONDS = 1800
-"""How long an engine may be silent: it collects an image before it sends the first byte, and
-unpacks it before it answers."""
+"""How long an engine may take: it collects an image before it sends the first byte, and unpacks it
+before it answers."""
 _MOST_SAID = 1 << 26
 """Bytes of the longest answer of a container that looks around."""
 _BASE_PYTHON = "python3"
@@ -113,7 +114,9 @@ def output_of(client: DockerClient, image: str, command: list[str], **options: A
     except APIError as error:
         raise EnvironmentUnable(f"no container of {image} starts: {reason(error)}") from error
     finally:
-        remove(client, str(container.id))
+        with suppress(*DROPPED):  # it goes when it has ended
+            if can_tidy(client):
+                remove(client, str(container.id))
 
 
 def sent_image(link: Link, toolchain: Toolchain, registry: ImageRegistry | None) -> Image | None:
@@ -147,7 +150,7 @@ def send_image(
         needed = int(here.images.get(image.id).attrs["Size"])
         base_id = _send_base(link, here, toolchain)
         if base_id is not None:
-            seen = link.again(lambda client: look(client, base_id, _BASE_PYTHON))
+            seen = link.at_length(lambda client: look(client, base_id, _BASE_PYTHON))
             require_room(link.name, seen.free, needed, f"the image of {toolchain.target}")
         say(f"sending the image of {toolchain.target} to {link.name}: {size(needed)}")
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))
@@ -199,14 +202,18 @@ def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], Non
         if _has(client, image):
             return
         sent = [0]
-        with request_timeout(client, _MOVE_SECONDS), request_timeout(here, _MOVE_SECONDS):
+        with (
+            while_answering(here),
+            request_timeout(client, _MOVE_SECONDS),
+            request_timeout(here, _MOVE_SECONDS),
+        ):
             client.images.load(cast("IO[bytes]", _counted(here.api.get_image(image), sent)))
         if str(client.images.get(image).id) != image:
             raise EnvironmentUnable(f"{link.name} took the image and has another one")
         moved(sent[0])
 
     try:
-        link.again(load)
+        link.at_length(load)
     except (APIError, ImageLoadError) as error:
         why = reason(error)
         raise full_disk(why, f"an image for {link.name}") or EnvironmentUnable(

@@ -21,7 +21,7 @@ from targets.figures import size
 from targets.runtimes.docker import remove
 from targets.systems.engine.keeper import kept
 from targets.systems.engine.lease import renewed
-from targets.systems.engine.link import DROPPED, Link
+from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.system import Say
 from targets.systems.tree import TAR_END, Tree, total
 from targets.toolchain.engine import full_disk, reason, request_timeout
@@ -35,7 +35,7 @@ VOLUME_LABEL = "quern.volume"
 """Label with the volume that has a tree whole."""
 FILL = "/in"
 _SEND_SECONDS = 1800
-"""How long the engine may be silent while it takes in what was sent."""
+"""How long the engine may take to take in what was sent."""
 _SAID_FROM = 10 * 1000**2
 _WAIT = "import signal\nwhile True: signal.pause()"
 _FORGOTTEN = timedelta(days=1)
@@ -76,7 +76,7 @@ def send(
             _fill(link, client, image, python, absent, lease_seconds)
 
     try:
-        link.again(rest)
+        link.at_length(rest)
     except APIError as error:
         why = reason(error)
         raise full_disk(why, f"sending inputs to {link.name}") or error from error
@@ -134,7 +134,7 @@ def _fill(
     finally:
         # Those that did not become whole, or that another driver was quicker to fill.
         with suppress(APIError, *DROPPED):
-            used = {*whole_volumes(client).values()}
+            used = {*whole_volumes(client).values()} if can_tidy(client) else {*fresh.values()}
             for volume in {*fresh.values()} - used:
                 removed(client, volume)
 
@@ -171,7 +171,8 @@ def _helper(
             yield name
     finally:
         with suppress(*DROPPED):  # then it ends by itself
-            remove(client, name)
+            if can_tidy(client):
+                remove(client, name)
 
 
 def _remove_forgotten(client: DockerClient) -> None:

@@ -169,7 +169,7 @@ class EngineJob:
         """Have a copy of ``key`` stay there, in a volume for inputs."""
         try:
             written = self._link.again(lambda client: self._result(client, key))
-            files = self._link.again(
+            files = self._link.at_length(
                 lambda client: kept_copy(
                     client, self._name, self._image(), self._python, f"{WORK}/{key}"
                 )
@@ -213,7 +213,7 @@ class EngineJob:
             remove_ownerless(client, f"{JOB_LABEL}={self.id}")
             forget(client, self._owner, self._fetched)
 
-        self._link.again(tidy, _CANCEL_PATIENCE)
+        self._link.again(lambda client: quick(client, _CANCEL_PATIENCE, tidy), _CANCEL_PATIENCE)
 
     def _of_container(self, what: Callable[[DockerClient], Got]) -> Got:
         """Return what ``what`` returns. Raises :class:`JobGone` while the engine removes the
@@ -227,7 +227,7 @@ class EngineJob:
 
     def _is_there(self, client: DockerClient) -> bool:
         try:
-            client.api.inspect_container(self._name)
+            quick(client, _CANCEL_PATIENCE, lambda one: one.api.inspect_container(self._name))
         except NotFound:
             return False
         return True
