@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import overload
 
 from pipeline.contract.data_files import DataFiles
+from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.data.examples import Example, example_maker
@@ -15,6 +17,9 @@ from pipeline.data.row_store import Picked
 from pipeline.data.split import Parts, divide
 from pipeline.data.survey import Survey, survey
 
+ReadRows = Callable[[Sequence[Path], DataSpec, bool], Survey]
+"""Reads and checks rows (see :func:`pipeline.data.survey.survey`)."""
+
 
 def parts_of(inputs: Inputs) -> Parts:
     """Return training, validation and held-out part. Raises :class:`StepError` for broken data."""
@@ -23,15 +28,15 @@ def parts_of(inputs: Inputs) -> Parts:
     return load_parts(inputs.data)
 
 
-def load_parts(data: DataFiles) -> Parts:
+def load_parts(data: DataFiles, read: ReadRows = survey) -> Parts:
     """Return the parts of ``data``, whose examples are made of their rows when they are asked for.
 
-    Raises :class:`StepError` with a list of problems.
+    ``read`` may know what was read before. Raises :class:`StepError` with a list of problems.
     """
     spec = data.spec
-    main = _read(data)
-    held_out_data = None if data.held_out is None else _read(data.held_out, part=True)
-    validation_data = None if data.validation is None else _read(data.validation, part=True)
+    main = _read(data, read)
+    held_out_data = None if data.held_out is None else _read(data.held_out, read, part=True)
+    validation_data = None if data.validation is None else _read(data.validation, read, part=True)
     try:
         picks = divide(main.facts, main.survey.checked.picks(), spec.own_split)
     except ValueError as error:
@@ -44,10 +49,10 @@ def load_parts(data: DataFiles) -> Parts:
     elif spec.split.validation == "eval":
         validation = held_out
     notes = [
-        (read.data.files[note.file].name, note)
-        for read in (main, held_out_data, validation_data)
-        if read is not None
-        for note in read.survey.notes
+        (one.data.files[note.file].name, note)
+        for one in (main, held_out_data, validation_data)
+        if one is not None
+        for note in one.survey.notes
     ]
     return Parts(
         train,
@@ -66,8 +71,8 @@ def _note_on(unread: Sequence[str]) -> Iterator[str]:
         yield f"columns that no setting names, so that they are not read: {named(unread)}"
 
 
-def _read(data: DataFiles, part: bool = False) -> StoredExamples:
-    found = survey(data.files, data.spec, part)
+def _read(data: DataFiles, read: ReadRows, part: bool = False) -> StoredExamples:
+    found = read(data.files, data.spec, part)
     if found.problems:
         listed = "\n".join(_line(data, problem) for problem in found.problems)
         raise StepError(f"data set {data.name}: {listed}", cause="bad_input")

@@ -58,8 +58,8 @@ def command(
         _explain(console, choices)
     keys = _ledger(choices) if explain and as_json else None
     try:
-        requests = options.load_requests(choices)
         store = options.open_cache(cache)
+        requests = options.load_requests(choices, cache=store)
         plans = list(_planned(requests, store, console))
     except QuernError as failure:
         if keys is None:
