@@ -100,10 +100,18 @@ class CheckedRows:
         if not self._problems and not self._settings.has_too_many_labels:
             self.facts.add(self._make(row, ""))
 
-    def extend(self, other: CheckedRows) -> None:
-        """Add what was found in the rows that follow."""
-        self._settings.extend(other._settings)
-        self._problems.extend(other._problems)
+    @property
+    def is_refused(self) -> bool:
+        """Whether anything is wrong with a row."""
+        return bool(self._problems)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_make": None}
+
+    def extend(self, other: CheckedRows, lines: int) -> None:
+        """Add what was found in the rows that follow in the same file, of which none is refused,
+        and ``lines`` lines stand before them."""
+        self._settings.extend(other._settings, lines)
         self.facts.extend(other.facts)
         self.shows_tools |= other.shows_tools
 
@@ -209,12 +217,12 @@ class _Settings:
         else:
             self._other_labels.add(hash(label))
 
-    def extend(self, other: _Settings) -> None:
+    def extend(self, other: _Settings, lines: int) -> None:
         self._rows += other._rows
         self.present.update(other.present)
         self._unfilled &= other._unfilled
-        for label, place in other.labels.items():
-            self._add_label(label, place)
+        for label, (file, line) in other.labels.items():
+            self._add_label(label, (file, line + lines))
         self._other_labels |= other._other_labels - set(map(hash, self.labels))
 
     def problems(self) -> Iterator[DataProblem]:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from pipeline.data.examples import Example
 from pipeline.data.near import halves
-from pipeline.data.normal_form import normalized
+from pipeline.data.normal_form import normal_words, normalized
 from pipeline.data.pictures import PICTURE
 
 _RANK = 16
@@ -89,12 +89,13 @@ class Facts:
     def add(self, example: Example) -> None:
         """Add the next example."""
         index = len(self.texts)
-        text = normalized(example.text)
+        words = normal_words(example.text)
+        text = " ".join(words)
         encoded = text.encode("utf-8", "surrogatepass")
         for ranks in self.ranks.values():
             ranks.add(encoded)
         self.texts.append(hash(text))
-        for column, half in zip(self.halves, halves(text), strict=True):
+        for column, half in zip(self.halves, halves(words, text), strict=True):
             column.append(half)
         answer = example.answer_words
         self.answers.append(hash((text, answer if example.label is None else example.label)))
@@ -104,16 +105,16 @@ class Facts:
         if example.tokens is not None:
             self.characters.append(-1)
             return
-        words = [turn.words for turn in example.prompt]
-        self.characters.append(sum(map(len, words)) + len(answer))
+        shown = [turn.words for turn in example.prompt]
+        self.characters.append(sum(map(len, shown)) + len(answer))
         for turn in example.prompt:
             if ("<" in turn.content or "[" in turn.content) and (
                 mark := PICTURE.search("\n".join(turn.content for turn in example.prompt))
             ):
                 self.pictures[index] = mark[0]
                 break
-        if not (answer.isascii() and all(map(str.isascii, words))) and (
-            mark := _DAMAGED.search("\n".join((*words, answer)))
+        if not (answer.isascii() and all(map(str.isascii, shown))) and (
+            mark := _DAMAGED.search("\n".join((*shown, answer)))
         ):
             self.damaged[index] = mark[0]
 
@@ -131,6 +132,7 @@ class Facts:
         self.labels.extend(
             NO_LABEL if label == NO_LABEL else numbers[label] for label in other.labels
         )
+        # A label of what stands before them may be in their prompts as well; the look sees to it.
         self.answered.extend(before + index for index in other.answered)
         self.pictures |= {before + index: mark for index, mark in other.pictures.items()}
         self.damaged |= {before + index: mark for index, mark in other.damaged.items()}

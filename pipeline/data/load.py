@@ -96,11 +96,11 @@ def _read(
 ) -> tuple[StoredFile, list[DataProblem], list[Note]]:
     """Read one file, with ``number``; ``see`` is given each row."""
     suffix = path.suffix.lower()
-    if suffix not in (*_LINES, *_READERS):
+    if suffix not in (*IN_LINES, *_READERS):
         unknown = f"unknown kind of data file {path.suffix!r}"
-        known = f"one of {', '.join((*_LINES, *_READERS))}, unpacked"
+        known = f"one of {', '.join((*IN_LINES, *_READERS))}, unpacked"
         return StoredFile(), [DataProblem(unknown, suggestion=known)], []
-    in_lines = suffix in _LINES
+    in_lines = suffix in IN_LINES
     stored = StoredFile(path if in_lines else None)
     notes: list[Note] = []
     problems = ProblemList()
@@ -134,6 +134,23 @@ def _read(
         advice = "fetch the file itself: git lfs pull"
         return StoredFile(), [DataProblem("is a pointer of Git LFS", suggestion=advice)], []
     return stored, problems.all(), notes
+
+
+def part_of_lines(path: Path, begin: int, end: int, see: See) -> tuple[StoredFile, int] | None:
+    """Read the lines of JSON Lines from the byte ``begin`` to ``end``; return the rows, which count
+    lines from there, and the number of lines. Return ``None`` where any cannot be read."""
+    stored, line = StoredFile(path), 0
+    try:
+        for line, (at, text) in enumerate(read_lines(path, _LARGEST, begin, end), start=1):
+            item = _of_line(line, text)
+            if isinstance(item, Row):
+                stored.note(line, at)
+                see(item)
+            elif item is not None:
+                return None
+    except (OSError, UnreadableError):
+        return None
+    return stored, line
 
 
 class _PointerError(Exception):
@@ -178,6 +195,8 @@ def texts_in(value: JsonValue) -> Iterator[str]:
 def is_blank(text: str) -> bool:
     """Return whether nobody would see anything of ``text``: white space, and characters without
     width such as U+200B."""
+    if "!" <= text[:1] <= "~":
+        return False
     return all(sign.isspace() or unicodedata.category(sign) == "Cf" for sign in text)
 
 
@@ -306,7 +325,8 @@ def _record(record: Record, header: Sequence[str]) -> Row | DataProblem:
     return Row(record.line, dict(zip(header, record.cells, strict=True)))
 
 
-_LINES = (".jsonl", ".ndjson")
+IN_LINES = (".jsonl", ".ndjson")
+"""Suffixes of JSON Lines."""
 _READERS: dict[str, Reader] = {
     ".json": _json,
     ".csv": _separated(csv_dialect),

@@ -28,19 +28,19 @@ def one_word_apart(texts: Iterable[Words], others: Iterable[Words]) -> dict[Word
     return found
 
 
-def halves(text: str) -> tuple[int, int, int]:
-    """Return hashes of the halves of ``text``, whose words have one blank between them, by which
-    :func:`one_word_apart` groups texts at first: with texts that differ from it in one word, it has
-    one of them in common. All are 0 for a text that is not compared."""
-    words = text.split(" ")
+def halves(words: Sequence[str], text: str) -> tuple[int, int, int]:
+    """Return hashes of the halves of ``text``, which are ``words`` with a blank between them, by
+    which :func:`one_word_apart` groups texts at first: with texts that differ from it in one word,
+    it has one of them in common. All are 0 for a text that is not compared."""
     count = len(words)
     if count < _FEWEST:
         return 0, 0, 0
     half = count // 2
-    begin, end = " ".join(words[:half]), " ".join(words[half:])
+    size = len(" ".join(words[:half]))
+    begin, end = text[:size], text[size + 1 :]
     if count % 2:  # against texts with a word more, its first half has one more word
-        return hash(begin), hash(f"{begin} {words[half]}"), hash(end)
-    return hash(begin), hash(end), hash(f"{words[half - 1]} {end}")
+        return hash(begin), hash(text[: size + 1 + len(words[half])]), hash(end)
+    return hash(begin), hash(end), hash(text[size - len(words[half - 1]) :])
 
 
 def sharing_a_half(

@@ -19,6 +19,11 @@ def as_seen(text: str) -> str:
 def normalized(text: str) -> str:
     """Return ``text`` after NFKC, case folding and white-space folding, and without characters that
     nobody sees, by which texts are compared."""
+    return " ".join(normal_words(text))
+
+
+def normal_words(text: str) -> list[str]:
+    """Return the words of ``text`` in that form."""
     if not text.isascii():  # else these change nothing
         text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
-    return " ".join(text.casefold().split())
+    return text.casefold().split()

@@ -39,7 +39,7 @@ class DataProblem:
 class ProblemList:
     """Collects problems; lists at most :data:`LISTED_PER_KIND` of each kind and counts the rest."""
 
-    _listed: list[tuple[str, DataProblem]] = field(default_factory=list)
+    _listed: list[DataProblem] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def __bool__(self) -> bool:
@@ -49,19 +49,11 @@ class ProblemList:
         """Add one problem. ``kind`` describes several of them: ``"rows of broken JSON"``."""
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED_PER_KIND:
-            self._listed.append((kind, problem))
-
-    def extend(self, other: ProblemList) -> None:
-        """Add the problems of ``other``."""
-        for kind, problem in other._listed:
-            self.add(kind, problem)
-        for kind, count in other._counts.items():
-            self._counts[kind] += max(count - LISTED_PER_KIND, 0)
+            self._listed.append(problem)
 
     def all(self) -> list[DataProblem]:
         """Return the problems in the order of their lines, then the counts of omitted ones."""
-        problems = [problem for _, problem in self._listed]
-        listed = sorted(problems, key=lambda problem: (problem.file, problem.line or 0))
+        listed = sorted(self._listed, key=lambda problem: (problem.file, problem.line or 0))
         more = [
             DataProblem(f"{count - LISTED_PER_KIND} more {kind}")
             for kind, count in self._counts.items()

@@ -16,6 +16,8 @@ from pydantic import JsonValue
 
 T = TypeVar("T")
 
+_BUFFER = 1 << 18
+"""Bytes that are read at a time: most rows are read one after the other."""
 _IN_MEMORY = 16 << 20
 """Bytes of rows of other formats that are kept in memory; more are written to a temporary file."""
 
@@ -42,7 +44,7 @@ class StoredFile:
     def _stream(self) -> IO[bytes]:
         stream: IO[bytes]
         if self._path is not None:
-            stream = self._path.open("rb")
+            stream = self._path.open("rb", _BUFFER)
         else:
             stream = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed below
         finalize(self, stream.close)
@@ -52,6 +54,11 @@ class StoredFile:
         """Add the row in ``line``, which begins at the byte ``begin`` of the file itself."""
         self.lines.append(line)
         self.begins.append(begin)
+
+    def extend(self, other: StoredFile, lines: int) -> None:
+        """Add the rows of another part of the same file, which has ``lines`` lines before it."""
+        self.lines.extend(lines + line for line in other.lines)
+        self.begins += other.begins
 
     def keep(self, line: int, values: Mapping[str, JsonValue]) -> None:
         """Add a copy of the row in ``line``, whose file has another format."""

@@ -10,8 +10,9 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.data.check import EMPTY, CheckedRows
 from pipeline.data.load import Note, read_files
 from pipeline.data.problems import DataProblem
-from pipeline.data.row_store import Row
+from pipeline.data.row_store import Row, StoredRows
 from pipeline.data.select import select
+from pipeline.data.side_by_side import read_side_by_side
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def survey(files: Sequence[Path], spec: DataSpec, part: bool = False) -> Survey:
     """
     checked = CheckedRows(spec)
     if not spec.where and spec.rows is None:
+        several = read_side_by_side(files, spec)
+        if several is not None:
+            stored, checked = several
+            return Survey(StoredRows([stored]), checked, [], checked.problems(part))
         read = read_files(files, see=checked.add)
         problems = read.problems
         if not problems:

@@ -41,7 +41,7 @@ def opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
     """
     # O_NONBLOCK: opening a pipe would wait for its other end.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as stream:
+    with os.fdopen(descriptor, "rb", MB) as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableError("it is no regular file")
@@ -60,18 +60,22 @@ def read_bytes(file: Path, most: int) -> bytes:
         return stream.read(size)
 
 
-def read_lines(file: Path, most: int) -> Iterator[tuple[int, str]]:
+def read_lines(
+    file: Path, most: int, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file of any size, each with the byte at which it begins.
 
-    Only ``\\n`` ends a line, of which it is no part. A line has at most ``most`` bytes. Raises as
-    :func:`read_text`, and when it comes to the line.
+    Only ``\\n`` ends a line, of which it is no part. A line has at most ``most`` bytes. ``begin``
+    and ``end`` are those of some of its lines. Raises as :func:`read_text`, and when it comes to
+    the line.
     """
     with opened(file) as (stream, size):
-        begin, number = 0, 0
-        while begin < size and (content := stream.readline(min(most + 1, size - begin))):
+        stream.seek(begin)
+        end, number = min(size, size if end is None else end), 0
+        while begin < end and (content := stream.readline(min(most + 1, end - begin))):
             number += 1
             if len(content) > most:
-                raise UnreadableError(_too_large("a line", size - begin, most), number)
+                raise UnreadableError(_too_large("a line", end - begin, most), number)
             try:
                 text = content.decode() if begin else decoded(content)
             except UnicodeDecodeError as error:

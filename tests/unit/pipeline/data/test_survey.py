@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import subprocess
+import sys
 import tracemalloc
 import unicodedata
 from collections import defaultdict
@@ -19,6 +22,7 @@ from pipeline.data.load import read_file
 from pipeline.data.look import look
 from pipeline.data.parts import load_parts
 from pipeline.data.split import Parts
+from pipeline.process.cpus import usable_cpus
 
 WORDS = [
     "alpha",
@@ -36,6 +40,7 @@ WORDS = [
     "five",
     "ﬁne",
 ]
+ROOT = Path(__file__).parents[4]
 LABELS = ("joy", "anger", "fear")
 SEED, EVAL, VALIDATION = 11, 0.3, 0.1
 
@@ -173,3 +178,46 @@ def test_a_file_of_which_nothing_can_be_read_is_not_read_to_its_end(tmp_path: Pa
     assert "nothing after this line" in next(one for one in listed if one.line == 1000).message
     file.write_text("no JSON\n" * 999 + '{"a": 1}\n' + "no JSON\n" * 2001)
     assert read_file(file).problems[-1].message == "2980 more rows that cannot be read"
+
+
+SIDE_BY_SIDE = """\
+import os, sys
+from pathlib import Path
+from pipeline.contract.data_spec import DataSpec
+if sys.argv[2:]:
+    os.sched_setaffinity(0, {int(sys.argv[2])})
+from pipeline.data import side_by_side
+from pipeline.data.survey import survey
+side_by_side._PART, file = 500, Path(sys.argv[1])
+spec = DataSpec(path="x", prompt="{phrase}", completion="{tone}", label="tone")
+several = side_by_side.read_side_by_side([file], spec)
+print(several is not None)
+found = survey([file], spec)
+for problem in found.problems:
+    print(problem.line, problem.message)
+print(found.checked.labels, [row.line for row in found.rows])
+print([found.checked.facts.ranks["eval"].of(at).hex() for at in range(len(found.checked.facts))])
+print([found.checked.facts.label(at) for at in range(len(found.checked.facts))])
+"""
+
+
+@pytest.mark.parametrize("broken", [None, 3, 390])
+def test_several_processes_find_what_one_finds(tmp_path: Path, broken: int | None) -> None:
+    rows = varied(400, 9)
+    if broken is not None:
+        rows[broken]["tone"] = ""
+    file = written(tmp_path / "rows.jsonl", rows)
+    file.write_text(file.read_text("utf-8").replace("\n", "\n\n", 7), encoding="utf-8")
+
+    def found(*cpu: str) -> list[str]:
+        command = [sys.executable, "-c", SIDE_BY_SIDE, str(file), *cpu]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return ran.stdout.splitlines()
+
+    several, *shown = found()
+    if usable_cpus() > 1:
+        assert several == str(broken is None)
+    alone, *shown_by_one = found(str(min(os.sched_getaffinity(0))))
+    assert alone == "False"
+    assert shown == shown_by_one
+    assert (broken is not None) == any("'tone' is empty" in line for line in shown)
