@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
@@ -15,21 +15,22 @@ from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.sha256 import sha256_of_bytes
-from pipeline.data.look import Look, look
-from pipeline.data.parts import load_parts
+from pipeline.data.findings import Look
 from pipeline.data.problems import DataProblem
-from pipeline.data.split import Parts
-from pipeline.data.survey import Survey, survey
 from pipeline.data.trained_view import Sample
 from targets.atomic import replace_file
 from targets.digests import Digests
 from targets.disk import may_write
 
+if TYPE_CHECKING:
+    from pipeline.data.split import Parts
+    from pipeline.data.survey import Survey
+
 READING = "pipeline.data.look"
 """The module whose code, with all that it imports, decides what is found."""
 Code = Callable[[str], str]
 """Returns the digest of a module's code."""
-ShowSamples = Callable[[Parts], tuple[Sample, ...]]
+ShowSamples: TypeAlias = "Callable[[Parts], tuple[Sample, ...]]"
 Noted = TypeVar("Noted", bound=Frozen)
 
 
@@ -92,12 +93,18 @@ class KnownRows:
         key = self._key("seen", [facts, roles], [file for one in every for file in one.files])
         known = self._known(key, Seen)
         if known is None:
+            # Whoever finds a note does without what reads rows.
+            from pipeline.data.look import look
+            from pipeline.data.parts import load_parts
+
             parts = load_parts(data, self._survey)
             known = Seen(look=look(parts), samples=show(parts))
             self._note(key, known)
         return known
 
     def _survey(self, files: Sequence[Path], spec: DataSpec, part: bool) -> Survey:
+        from pipeline.data.survey import survey
+
         asked = json.dumps([_facts(files, spec), list(map(str, files)), part])
         if asked not in self._surveys:
             self._surveys[asked] = survey(files, spec, part)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
 from pipeline.data.facts import (
     NO_LABEL,
@@ -19,6 +18,7 @@ from pipeline.data.facts import (
     occurring_twice,
     only_label_in,
 )
+from pipeline.data.findings import Finding, Lengths, Look
 from pipeline.data.near import Words, one_word_apart, sharing_a_half
 from pipeline.data.normal_form import normalized
 from pipeline.data.parts import StoredExamples
@@ -28,28 +28,6 @@ from pipeline.data.split import Parts
 from pipeline.statistics.percentiles import percentile
 
 PARTS = ("training", "validation", "held-out")
-
-
-class Finding(Frozen):
-    """Rows that may not be what was meant."""
-
-    message: str
-    count: int
-    warns: bool = True
-    """Whether it should be looked at; otherwise it is a figure."""
-
-    def __str__(self) -> str:
-        return f"{self.count} {self.message}"
-
-
-class Lengths(Frozen):
-    """Lengths of rows, prompt and answer: percentiles, and the longest."""
-
-    rows: int
-    p50: int
-    p90: int
-    p99: int
-    longest: int
 
 
 def lengths_of(parts: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
@@ -65,25 +43,6 @@ def lengths_of(parts: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
         for name, lengths in parts.items()
         if lengths
     }
-
-
-class Look(Frozen):
-    """What one sees in a data set."""
-
-    rows: dict[str, int]
-    """Number of rows per part."""
-    labels: dict[str, dict[str, int]]
-    """Number of rows per label and part; empty if there are no labels."""
-    characters: dict[str, Lengths]
-    """Lengths per part in characters, which need no tokenizer; empty for rows of token ids."""
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    """How files were read."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return the findings that should be looked at, in words."""
-        return tuple(str(finding) for finding in self.findings if finding.warns)
 
 
 @dataclass(frozen=True)

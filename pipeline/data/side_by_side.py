@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.check import CheckedRows
@@ -22,6 +21,9 @@ from pipeline.data.load import IN_LINES, part_of_lines
 from pipeline.data.row_store import StoredFile
 from pipeline.process.cpus import usable_cpus
 from pipeline.reading.files import MB, UnreadableError, opened
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _PART = 16 * MB
 """Smallest part that is worth a process."""
@@ -82,6 +84,8 @@ def _cuts(files: Sequence[Path]) -> Iterator[int]:
 @contextmanager
 def _asked(file: Path, spec: DataSpec, begin: int, end: int) -> Iterator[Connection]:
     """Have a copy of this process read a part; yield where its answer comes from."""
+    from multiprocessing import get_context
+
     fork = get_context("fork")
     answer, ours = fork.Pipe(duplex=False)
     process = fork.Process(target=_send, args=(ours, file, spec, begin, end))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
 from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
-from pipeline.data.look import Lengths, Look
-from pipeline.data.tokenize import Codec, encode
+from pipeline.data.findings import Lengths, Look
+
+if TYPE_CHECKING:
+    from pipeline.data.tokenize import Codec
 
 METRIC = "data"
 """Name of the training step's metric that holds a :class:`TrainedView`."""
@@ -78,6 +81,9 @@ def chosen(examples: Sequence[Example]) -> list[Example]:
 
 def samples_of(examples: Sequence[Example], codec: Codec) -> tuple[Sample, ...]:
     """Return some examples as they are rendered, with what is learnt of each."""
+    # Whoever only reads a view does without what makes one.
+    from pipeline.data.tokenize import encode
+
     return tuple(
         Sample(
             place=example.place,

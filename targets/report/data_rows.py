@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.examples import Example
-from pipeline.data.look import Look
+from pipeline.data.findings import Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView, chosen, trained_view
 from targets.report.report_schema import Report
 

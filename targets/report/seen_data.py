@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.contract.data_files import ROWS_FILE, DataFiles
 from pipeline.contract.errors import StepError
-from pipeline.data.look import Look
-from pipeline.data.split import Parts
+from pipeline.data.findings import Look
 from pipeline.data.trained_view import Sample, TrainedView
 from targets.config.data import rows_step
 from targets.config.load import LoadedConfig
@@ -16,6 +16,9 @@ from targets.errors import InputRefused
 from targets.planner.build_plan import BuildPlan
 from targets.rendered_rows import RenderedRows
 from targets.report.data_rows import plain_samples
+
+if TYPE_CHECKING:
+    from pipeline.data.split import Parts
 
 
 @dataclass(frozen=True)

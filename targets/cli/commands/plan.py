@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.data.look import Look
+from pipeline.data.findings import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
