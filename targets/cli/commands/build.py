@@ -58,7 +58,8 @@ def command(
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
     store = options.open_cache(cache)
-    requests = options.load_requests(choices, cache=store)
+    # A build that must be verified stops before it writes anything, its cache included.
+    requests = options.load_requests(choices, cache=None if require_verified else store)
     if require_verified:
         require_devices(place for request in requests for place in request.places)
     console = options.console(as_json)
