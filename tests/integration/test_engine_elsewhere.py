@@ -29,10 +29,11 @@ from targets.errors import EnvironmentUnable
 from targets.place import Place
 from targets.planner.planner import Planner
 from targets.runtimes.heartbeat import PATIENCE as SILENCE
+from targets.runtimes.heartbeat import SILENT
 from targets.runtimes.runtime import Mount, RunRequest
 from targets.systems.engine.address import EngineAddress
-from targets.systems.engine.images import send_image
-from targets.systems.engine.inputs import send, whole_volumes
+from targets.systems.engine.images import output_of, send_image
+from targets.systems.engine.inputs import HELPER_LABEL, send, whole_volumes
 from targets.systems.engine.link import Link
 from targets.systems.find import system_of
 from targets.systems.job_notes import JobNotes
@@ -643,6 +644,36 @@ def test_an_engine_that_stands_still_while_inputs_are_sent_is_given_up(
     link.close()
     assert tree.digest in whole_volumes(engine.client)
     gone_within(engine, 2 * PATIENCE)  # what kept the first one's volume
+
+
+def test_what_a_container_says_is_not_waited_for_where_its_engine_stands_still(
+    engine: EngineElsewhere,
+) -> None:
+    """In any thread: `doctor` asks in one of its own."""
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE)
+    (image,) = (str(one.id) for one in engine.client.images.list(name="quern/cpu"))
+    wait = [PYTHON, "-c", "import time; time.sleep(4)"]
+    ended: list[EnvironmentUnable] = []
+
+    def ask() -> None:
+        with pytest.raises(EnvironmentUnable) as unable:
+            output_of(link.client(), image, wait, patience=1)
+        ended.append(unable.value)
+
+    def running() -> bool:
+        return bool(engine.client.containers.list(filters={"label": HELPER_LABEL}))
+
+    asking = threading.Thread(target=ask)
+    try:
+        asking.start()
+        while not running():
+            time.sleep(0.05)
+        engine.freeze()
+        asking.join(GIVEN_UP)
+    finally:
+        engine.thaw()
+    assert [str(one) for one in ended] == [SILENT]
+    gone_within(engine, 2 * PATIENCE)
 
 
 @pytest.mark.slow
