@@ -22,6 +22,7 @@ from targets.systems.system import Say
 from targets.toolchain.base import find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
 from targets.toolchain.image import BASE_LABEL, Image, adopt_image, base_recipe, find_image
+from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain
 
 _MOVE_SECONDS = 1800
@@ -56,11 +57,14 @@ class Seen:
     """What that CPU can do, by the names of ``/proc/cpuinfo``; none if that is unknown."""
 
 
-def local_image(toolchain: Toolchain) -> tuple[DockerClient, Image] | None:
-    """Return the image of ``toolchain`` in the engine of this machine, if both are there."""
+def local_image(
+    toolchain: Toolchain, registry: ImageRegistry | None
+) -> tuple[DockerClient, Image] | None:
+    """Return the image of ``toolchain`` in the engine of this machine, if both are there: built
+    here, or pulled from ``registry``."""
     with suppress(EnvironmentUnable, DockerException, RequestException):
         client = connect()
-        image = find_image(client, toolchain)
+        image = find_image(client, toolchain, registry)
         if image is not None:
             return client, image
         client.close()
@@ -128,13 +132,30 @@ def output_of(
                 remove(client, str(container.id))
 
 
-def send_image(link: Link, toolchain: Toolchain, say: Say) -> Image | None:
+def sent_image(link: Link, toolchain: Toolchain, registry: ImageRegistry | None) -> Image | None:
+    """Return the image of ``toolchain`` that was pulled here and sent there.
+
+    That it came from ``registry`` does not travel with it, but its ID does, which is a digest: it
+    is the very image that was verified here.
+    """
+    found = None if registry is None else local_image(toolchain, registry)
+    if found is None:
+        return None
+    here, image = found
+    here.close()
+    is_there = link.again(lambda client: _has(client, image.id))
+    return image if image.digest and is_there else None
+
+
+def send_image(
+    link: Link, toolchain: Toolchain, registry: ImageRegistry | None, say: Say
+) -> Image | None:
     """Bring the image of ``toolchain`` from the engine of this machine, if it has it. Its ID stays.
 
     Its base goes first, which is small: in it the room there is looked at. Raises
     ``EnvironmentUnable``.
     """
-    found = local_image(toolchain)
+    found = local_image(toolchain, registry)
     if found is None:
         return None
     here, image = found
@@ -148,7 +169,12 @@ def send_image(link: Link, toolchain: Toolchain, say: Say) -> Image | None:
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))
     finally:
         here.close()
-    return link.again(lambda client: adopt_image(client.images.get(image.id), toolchain))
+    if not image.digest:
+        return link.again(lambda client: adopt_image(client.images.get(image.id), toolchain))
+    # Under the registry's name nobody there uses it who cannot verify it: see sent_image.
+    repository, _, tag = image.tag.rpartition(":")
+    link.again(lambda client: client.images.get(image.id).tag(repository, tag))
+    return image
 
 
 def send_base(link: Link, toolchain: Toolchain) -> str | None:
@@ -186,8 +212,7 @@ def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], Non
     """Bring ``image``, an ID, as a stream; a connection that drops begins anew."""
 
     def load(client: DockerClient) -> None:
-        with suppress(APIError):
-            client.images.get(image)
+        if _has(client, image):
             return
         sent = [0]
         with (
@@ -207,6 +232,13 @@ def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], Non
         raise full_disk(why, f"an image for {link.name}") or EnvironmentUnable(
             f"the image cannot be brought to {link.name}: {why}"
         ) from error
+
+
+def _has(client: DockerClient, image: str) -> bool:
+    with suppress(APIError):
+        client.images.get(image)
+        return True
+    return False
 
 
 def _counted(pieces: Iterator[bytes], sent: list[int]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import IO, cast
 
 from docker import DockerClient
@@ -25,6 +25,7 @@ from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.system import Say
 from targets.systems.tree import TAR_END, Tree, total
 from targets.toolchain.engine import full_disk, reason, request_timeout
+from targets.toolchain.engine_clock import engine_time, time_of
 
 INPUT_LABEL = "quern.input"
 """Label of all volumes with inputs."""
@@ -176,25 +177,25 @@ def _helper(
 
 def _remove_forgotten(client: DockerClient) -> None:
     """Remove what killed drivers left: containers that never ran, and volumes half filled."""
-    before = datetime.now(timezone.utc) - _FORGOTTEN
+    before = engine_time(client) - _FORGOTTEN
     found = client.containers.list(
         all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
     )
     for container in found:
-        if _time(container.attrs["Created"]) < before:
+        if time_of(container.attrs["Created"]) < before:
             remove(client, str(container.id))
     listed = client.api.volumes(filters={"label": INPUT_LABEL})["Volumes"] or ()
     used = {*whole_volumes(client).values()}
     for one in listed:
         name = str(one["Name"])
-        half = VOLUME_LABEL not in one["Labels"] and name not in used
-        if half and _time(one["CreatedAt"]) < before:
+        half = one["Labels"].keys() == {INPUT_LABEL} and name not in used
+        if half and created(one) < before:
             removed(client, name)
 
 
-def _time(text: str) -> datetime:
-    # Engines write nanoseconds, or a zone; only these 19 characters are always there.
-    return datetime.fromisoformat(f"{text[:19]}+00:00")
+def created(volume: Mapping[str, object]) -> datetime:
+    """Return when a listed volume was made."""
+    return time_of(str(volume["CreatedAt"]))
 
 
 def _tar(digest: str, tree: Tree) -> Iterator[bytes]:
