@@ -127,7 +127,7 @@ def test_one_that_is_ended_on_a_system_goes_on_there(
     runtime.prepare(toolchain, print)
     try:
         # The engine may still have the container, or not any more.
-        with pytest.raises((EnvironmentUnable, PassFailed), match="is gone from box|SIGKILL"):
+        with pytest.raises((EnvironmentUnable, PassFailed), match=r"is gone from box|SIGKILL"):
             runtime.run(toolchain, request, killing)
         events.clear()
         runtime.run(toolchain, request, events.append)
