@@ -30,12 +30,12 @@ from targets.errors import EnvironmentUnable
 from targets.place import Place
 from targets.planner.planner import Planner
 from targets.runtimes.heartbeat import PATIENCE as SILENCE
+from targets.runtimes.heartbeat import SILENT
 from targets.runtimes.runtime import Mount, RunRequest
 from targets.systems.engine.address import EngineAddress
-from targets.systems.engine.images import send_image
-from targets.systems.engine.inputs import INPUT_LABEL, send, whole_volumes
+from targets.systems.engine.images import output_of, send_image
+from targets.systems.engine.inputs import HELPER_LABEL, send, whole_volumes
 from targets.systems.engine.link import Link
-from targets.systems.engine.unfinished import UNFINISHED_LABEL
 from targets.systems.find import system_of
 from targets.systems.job_notes import JobNotes
 from targets.systems.left_outputs import LeftOutputs
@@ -260,11 +260,6 @@ def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
         build.kill()
     assert runs(engine) == ["run "]
     assert engine.left() == []
-    for name, days in (("abandoned", 31), ("somebodys", 29)):
-        labels = {INPUT_LABEL: "unfinished", UNFINISHED_LABEL: name}
-        engine.client.api.create_volume(name, labels=labels)
-        made = time.time() - days * 86_400  # the engine goes by the time of the folder
-        os.utime(engine.folder / "data-root" / "volumes" / name, (made, made))
     again = started(fresh, engine, project)
     try:
         assert again.complete() == 0, again.said
@@ -272,9 +267,7 @@ def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
         again.kill()
     assert (project.folder / "dist/small/cpu/model/runs").read_text() == "run run "
     assert runs(engine) == []
-    found = engine.client.volumes.list(filters={"label": UNFINISHED_LABEL})
-    assert [one.name for one in found] == ["somebodys"]
-    engine.client.api.remove_volume("somebodys")
+    assert not [name for name in engine.inputs() if "unfinished" in name]
 
 
 def runs(engine: EngineElsewhere) -> list[str]:
@@ -749,7 +742,38 @@ def test_an_engine_that_stands_still_while_inputs_are_sent_is_given_up(
     sent()
     link.close()
     assert tree.digest in whole_volumes(engine.client)
-    gone_within(engine, 2 * PATIENCE)  # what kept the first one's volume
+    for left in engine.left_containers():  # it would end by itself
+        engine.client.api.remove_container(left, force=True)
+
+
+def test_what_a_container_says_is_not_waited_for_where_its_engine_stands_still(
+    engine: EngineElsewhere,
+) -> None:
+    """In any thread: `doctor` asks in one of its own."""
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE)
+    (image,) = (str(one.id) for one in engine.client.images.list(name="quern/cpu"))
+    wait = [PYTHON, "-c", "import time; time.sleep(4)"]
+    ended: list[EnvironmentUnable] = []
+
+    def ask() -> None:
+        with pytest.raises(EnvironmentUnable) as unable:
+            output_of(link.client(), image, wait, patience=1)
+        ended.append(unable.value)
+
+    def running() -> bool:
+        return bool(engine.client.containers.list(filters={"label": HELPER_LABEL}))
+
+    asking = threading.Thread(target=ask)
+    try:
+        asking.start()
+        while not running():
+            time.sleep(0.05)
+        engine.freeze()
+        asking.join(GIVEN_UP)
+    finally:
+        engine.thaw()
+    assert [str(one) for one in ended] == [SILENT]
+    gone_within(engine, 2 * PATIENCE)
 
 
 @pytest.mark.slow

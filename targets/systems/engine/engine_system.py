@@ -167,7 +167,7 @@ class EngineSystem:
                 lambda client: ensure_image(client, toolchain, self._cache, say)
             )
         )
-        self._seen = self._link.at_length(lambda client: look(client, image.id, self._python))
+        self._seen = self._link.again(lambda client: look(client, image.id, self._python))
         if absent := lacking(self._seen.flags):
             raise EnvironmentUnable(
                 f"the CPU of {self.name} lacks {', '.join(absent)} of x86-64-v3, which the "
@@ -224,7 +224,7 @@ class EngineSystem:
             memory=int(info["MemTotal"]),
             seen=None
             if image is None
-            else self._link.at_length(lambda client: look(client, image, self._python)),
+            else self._link.again(lambda client: look(client, image, self._python)),
             runs_gpus=cuda.ENGINE_RUNTIME in info.get("Runtimes", {}),
             gpus=None if image is None else self._gpus(image),
         )
@@ -234,7 +234,7 @@ class EngineSystem:
         them. Any image will do."""
         if cuda.ENGINE_RUNTIME not in self._link.client().info().get("Runtimes", {}):
             return None
-        listing = self._link.at_length(
+        listing = self._link.again(
             lambda client: output_of(client, image, [*cuda.LIST], device_requests=_ALL_GPUS)
         )
         return cuda.listed_gpus(listing)
@@ -316,10 +316,10 @@ class EngineSystem:
             )
         trees = {digest: material.trees[digest] for digest in absent}
         space = total(trees.values()) + task.writes + _MARGIN
-        seen = self._seen or self._link.at_length(lambda client: look(client, image, self._python))
+        seen = self._seen or self._link.again(lambda client: look(client, image, self._python))
         if seen.free < space:
             self._link.again(lambda client: remove_unneeded(client, needed))
-            seen = self._link.at_length(lambda client: look(client, image, self._python))
+            seen = self._link.again(lambda client: look(client, image, self._python))
         require_room(self.name, seen.free, space, "what the steps read, and what they make,")
         self._seen = None  # what is written now takes some of it
         if trees:

@@ -15,7 +15,7 @@ from requests.exceptions import RequestException
 from targets.errors import EnvironmentUnable
 from targets.figures import size
 from targets.runtimes.docker import remove
-from targets.runtimes.heartbeat import while_answering
+from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.systems.engine.inputs import HELPER_LABEL
 from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.system import Say
@@ -89,8 +89,18 @@ def look(client: DockerClient, image: str, python: str) -> Seen:
         ) from error
 
 
-def output_of(client: DockerClient, image: str, command: list[str], **options: Any) -> str:
-    """Return what ``command`` writes in a container of ``image``, which may do nothing else."""
+def output_of(
+    client: DockerClient,
+    image: str,
+    command: list[str],
+    *,
+    patience: float = PATIENCE,
+    **options: Any,
+) -> str:
+    """Return what ``command`` writes in a container of ``image``, which may do nothing else.
+
+    Raises ``EnvironmentUnable``, also once the engine has not answered for ``patience`` seconds.
+    """
     container = client.containers.create(
         image,
         command,
@@ -106,10 +116,13 @@ def output_of(client: DockerClient, image: str, command: list[str], **options: A
         output = container.attach(stdout=True, stderr=True, stream=True)
         container.start()
         said = bytearray()
-        for piece in output:
-            said += piece
-            if len(said) > _MOST_SAID:
-                raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        with Heartbeat(client, output.close, patience) as heartbeat:
+            for piece in output:
+                said += piece
+                if len(said) > _MOST_SAID:
+                    raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        if heartbeat.silent:
+            raise EnvironmentUnable(SILENT, RESTART)
         return said.decode("utf-8", "replace")
     except APIError as error:
         raise EnvironmentUnable(f"no container of {image} starts: {reason(error)}") from error
@@ -150,7 +163,7 @@ def send_image(
         needed = int(here.images.get(image.id).attrs["Size"])
         base_id = _send_base(link, here, toolchain)
         if base_id is not None:
-            seen = link.at_length(lambda client: look(client, base_id, _BASE_PYTHON))
+            seen = link.again(lambda client: look(client, base_id, _BASE_PYTHON))
             require_room(link.name, seen.free, needed, f"the image of {toolchain.target}")
         say(f"sending the image of {toolchain.target} to {link.name}: {size(needed)}")
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))

@@ -169,7 +169,7 @@ class EngineJob:
         """Have a copy of ``key`` stay there, in a volume for inputs."""
         try:
             written = self._link.again(lambda client: self._result(client, key))
-            files = self._link.at_length(
+            files = self._link.again(
                 lambda client: kept_copy(
                     client, self._name, self._image(), self._python, f"{WORK}/{key}"
                 )
