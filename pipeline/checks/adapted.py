@@ -22,8 +22,8 @@ class AdapterParams(Frozen):
 
     max_matrix_error: float | None = Field(default=None, gt=0)
     """Largest relative error of what the adapter adds to a matrix against PEFT's update of that
-    layer, in the Frobenius norm. Default: what the number format of the file may cause (fp32 1e-5,
-    fp16 2e-3)."""
+    layer, in the Frobenius norm. Default: what the number format of the file may cause (fp32
+    0.00001, fp16 0.002)."""
     share_tolerance: float = Field(default=0.25, gt=0)
     """How far from 1 the share of the adapter's change may be that the running artifact makes: it
     is 0 if the adapter is not in effect, and about 2 with twice its scale."""
@@ -98,9 +98,8 @@ def _matrices(
     from pipeline.onnx.origins import Origins
     from pipeline.verdicts.verdicts import problem_verdict, unverified
 
-    name = "adapter_matrices"
     if "model" not in inputs.paths:
-        return unverified(name, "the checkpoint it was trained on is not here"), {}
+        return unverified("adapter_matrices", "the checkpoint it was trained on is not here"), {}
     origins = Origins(Checkpoint(inputs["model"]))
     updates = _updates(inputs)
     squares = {tensor: [0.0, float(np.vdot(made, made)), 0.0] for tensor, made in updates.items()}
@@ -133,7 +132,7 @@ def _matrices(
             problems.append(f"{tensor}: {scale:.3f} times PEFT's update, {error:.1%} off")
     worst = max((error for error in errors.values() if isinstance(error, float)), default=0.0)
     fine = f"{len(updates)} layers are changed as PEFT changes them, within {worst:.1e}"
-    return problem_verdict(name, problems, fine), errors
+    return problem_verdict("adapter_matrices", problems, fine), errors
 
 
 def _updates(inputs: Inputs) -> dict[str, Any]:

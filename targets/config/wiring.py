@@ -105,10 +105,12 @@ def _only_merged(trained: PassCall) -> str:
 def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
     """Return that what a pass makes is neither used nor the artifact."""
     produces = call.implementation.produces
-    following = chain.passes[chain.passes.index(call) + 1].name
+    following = chain.passes[chain.passes.index(call) + 1]
     advice = f"the artifact is what the last pass makes: put '{call.name}' there"
     if produces == "adapter":
-        advice = f"add merge before {following}, or separate_adapter after model_builder"
+        advice = f"add merge before {following.name}"
+        if following.implementation.produces == "onnx":
+            advice += f", or separate_adapter after {following.name}"
     product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
     return ChainMistake(message, ("passes", call.name), advice)
