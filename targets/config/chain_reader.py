@@ -64,7 +64,7 @@ class ChainReader:
             params = evaluation.params.model_copy(update=_penalty(passes))
             evaluation = replace(evaluation, params=params)
         self._targets_overrides()
-        checks = self._checks(whole)
+        checks = self._checks(whole, separate=any(call.keeps_adapter for call in passes))
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
@@ -185,7 +185,9 @@ class ChainReader:
             "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
         )
 
-    def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
+    def _checks(self, whole: bool, separate: bool) -> tuple[CheckCall, ...]:
+        """Return the checks. Those of an adapter are there where the artifact keeps one
+        ``separate``, or where the config names them."""
         named = self._config.checks
         default = (name for name in check_types() if load_check(name).runs_by_default)
         tables = {**{name: StepTable() for name in default}, **named}
@@ -199,6 +201,9 @@ class ChainReader:
                 continue
             implementation = step.step
             if implementation.uses_data and self._data is None and name not in named:
+                continue
+            needed = {*implementation.needs} - {*implementation.optional_needs}
+            if "adapter" in needed and not separate and name not in named:
                 continue
             if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:
