@@ -234,6 +234,12 @@ def bench_commands(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.commands")
 
 
+@nox.session(name="bench-data")
+def bench_data(session: nox.Session) -> None:
+    """Measure what many rows cost."""
+    command(session, module="tests.benchmarks.data")
+
+
 @nox.session(name="bench-job")
 def bench_job(session: nox.Session) -> None:
     """Measure a job on a fresh machine, from its clone to the artifact."""

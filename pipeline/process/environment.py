@@ -60,7 +60,7 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
         environ[name] = str(threads)
     environ["RAYON_NUM_THREADS"] = str(threads)
     _show_one_gpu(environ)
-    environ["TOKENIZERS_PARALLELISM"] = "false"
+    environ["TOKENIZERS_PARALLELISM"] = "true"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"
     # bitsandbytes asks for PyTorch's compiler when it is imported, which takes a second. Containers

@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs, Reporter
-from pipeline.data.tokenize import Codec, pack
+from pipeline.data.packing import pack
+from pipeline.data.tokenize import Codec
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
 from pipeline.training.adapter import trainable
@@ -56,7 +57,7 @@ def _finetune(
     import torch
     from transformers import PrinterCallback
 
-    from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
+    from pipeline.training.batches import PackedBatches, PackedRows, PaddedBatches, PaddedRows
     from pipeline.training.callbacks import BestWeights, Progress
     from pipeline.training.packing_fit import require_rows_apart
     from pipeline.training.resumption import Resumption
@@ -82,12 +83,16 @@ def _finetune(
         inputs.report.warn(words)
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
+    train_set: PackedRows | PaddedRows
+    eval_set: PackedRows | PaddedRows
     if params.packing:
         require_rows_apart(model)
-        train_set = bins_of(pack(train.rows, params.max_length))
-        eval_set = bins_of(pack(validation.rows, params.max_length))
+        train_set, eval_set = (
+            PackedRows(rows, pack(rows.lengths, params.max_length))
+            for rows in (train.rows, validation.rows)
+        )
     else:
-        train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
+        train_set, eval_set = PaddedRows(train.rows), PaddedRows(validation.rows)
     progress = Progress(inputs.report, throughput)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)

@@ -24,6 +24,7 @@ from pipeline.contract.schema import (
     is_image_registry,
 )
 from pipeline.contract.suggest import did_you_mean
+from pipeline.run.code_digest import CodeDigests
 from targets.cache import Cache
 from targets.cli.echo import echo
 from targets.config.documents import OWN_CONFIG, read_documents
@@ -38,7 +39,9 @@ from targets.console.ci_service import log_columns
 from targets.console.safe_console import SafeConsole
 from targets.devices.find import find_device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.known_rows import KnownRows
 from targets.place import Place, building_place, default_training_target
+from targets.planner.known_code import KnownCode
 from targets.runtimes.platform import Choice, platform_for
 from targets.systems.find import system_of
 from targets.target import ALL, DEFAULT_TARGET, LOCAL, load_target, load_targets
@@ -289,15 +292,18 @@ class SystemChoice:
     table: SystemTable
 
 
-def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request, ...]:
+def load_requests(
+    choices: BuildChoices, *, here: bool = False, cache: Cache | None = None
+) -> tuple[Request, ...]:
     """Load and validate the config of the options; one request for each flow in it. With ``here``
-    they are for this machine, whatever the config says.
+    they are for this machine, whatever the config says. ``cache`` remembers what rows are.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` if a target cannot be built here.
     """
     file = as_typed(choices.config)
     chosen = load_targets(choices.targets) or None
-    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring)
+    known = KnownRows() if cache is None else _known_rows(cache)
+    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring, known=known)
     problems: dict[Problem, None] = {}
     loaded_configs = []
     for document in read_documents(file, choices.system):
@@ -311,6 +317,19 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     for line in dict.fromkeys(line for request in requests for line in request.left_out):
         echo(f"note: {line}", err=True)
     return requests
+
+
+def _known_rows(cache: Cache) -> KnownRows:
+    """Return what the cache knows of rows, which the code that reads them decides too."""
+    notes = KnownCode(cache.root)
+    digests = CodeDigests(read=notes.read)
+
+    def code(module: str) -> str:
+        digest = digests.digest(module)
+        notes.save()
+        return digest
+
+    return KnownRows(cache.rows, cache.digests, code)
 
 
 def _bring(config: BuildConfig, address: str) -> Path | None:
