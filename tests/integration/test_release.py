@@ -505,7 +505,6 @@ def test_the_hubs_own_library_reads_the_front_matter(
     assert front == {
         "library_name": "onnxruntime-genai",
         "license": "mit",
-        "model_name": "small 1.2.0",
         "pipeline_tag": "text-generation",
         "tags": ["quern", "cpu", "onnx"],
     }
