@@ -14,6 +14,7 @@ from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.tokenize import Codec, pack
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
+from pipeline.process.heap import kept_heap
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.full_params import FullFinetuneParams
@@ -46,7 +47,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     """
     seed = inputs.seed if params.seed is None else params.seed
     prepare(seed, inputs.threads)
-    with named_kernels(inputs.threads):
+    with named_kernels(inputs.threads), kept_heap():
         return _finetune(inputs, params, seed, out_dir)
 
 
