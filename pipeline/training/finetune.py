@@ -15,6 +15,7 @@ from pipeline.data.packing import pack
 from pipeline.data.tokenize import Codec
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
+from pipeline.process.heap import kept_heap
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
 from pipeline.training.full_params import FullFinetuneParams
@@ -47,7 +48,7 @@ def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[s
     """
     seed = inputs.seed if params.seed is None else params.seed
     prepare(seed, inputs.threads)
-    with named_kernels(inputs.threads):
+    with named_kernels(inputs.threads), kept_heap():
         return _finetune(inputs, params, seed, out_dir)
 
 
