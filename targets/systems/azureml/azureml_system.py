@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
@@ -23,6 +24,7 @@ from targets.remote.background import in_background
 from targets.remote.departure import Departure
 from targets.remote.store import Store
 from targets.runtimes.process_environment import plain_environment
+from targets.runtimes.runtime import RuntimeName
 from targets.systems.azureml import in_job
 from targets.systems.azureml.environment import environment_of
 from targets.systems.azureml.job import AzureJob
@@ -59,6 +61,8 @@ class _JobTask(Frozen):
 
 class AzureSystem:
     """A compute of a workspace."""
+
+    runtime: Final[RuntimeName] = "docker"
 
     def __init__(self, name: str, table: AzureMLSystem, cache: Path) -> None:
         self.name = name

@@ -17,10 +17,9 @@ from docker.types import CancellableStream
 from pydantic import ValidationError
 
 from pipeline.contract.plan import OUTPUT_DIR
-from pipeline.contract.result import RESULT_FILE, StepResult
+from pipeline.contract.result import RESULT_FILE
 from pipeline.contract.sha256 import sha256_of_bytes
-from targets.atomic import sibling_folder
-from targets.disk import CACHE_REMEDY, Need, require_room
+from targets.disk import CACHE_REMEDY
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
@@ -28,6 +27,7 @@ from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
 from targets.systems.engine.link import DROPPED, Link, quick
+from targets.systems.fetching import LARGEST_RESULT, fetch_step
 from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
 from targets.toolchain.image import PYTHON
@@ -37,7 +37,6 @@ OWN = "/run/quern"
 WORK = f"{OWN}/work"
 MARK_LABEL = "quern.mark"
 
-_LARGEST_RESULT = 1 << 28
 _CANCEL_SECONDS = 60
 _CANCEL_PATIENCE = 10
 """For how many seconds a dropped connection is tried again by somebody who wants to stop."""
@@ -149,7 +148,7 @@ class EngineJob:
     def _result(self, client: DockerClient, key: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, place, _LARGEST_RESULT)
+            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, place, LARGEST_RESULT)
             return (place / RESULT_FILE).read_bytes()
 
     def _image(self) -> str:
@@ -272,14 +271,10 @@ class EngineJob:
         return _number(codes[-1]) if codes else None
 
     def _fetch(self, client: DockerClient, key: str, folder: Path) -> None:
-        with sibling_folder(folder) as fresh:
-            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, fresh, _LARGEST_RESULT)
-            result = StepResult.model_validate_json((fresh / RESULT_FILE).read_bytes())
-            size = sum(max(0, file.bytes) for file in result.files)
-            what = f"what {self._link.name} made of {result.name}"
-            require_room([Need(folder, size, what, CACHE_REMEDY)])
-            self._unpack(client, f"{key}/{OUTPUT_DIR}", OUTPUT_DIR, fresh, size)
-            fresh.rename(folder)
+        def part(name: str, into: Path, largest: int) -> None:
+            self._unpack(client, f"{key}/{name}", name, into, largest)
+
+        fetch_step(part, folder, self._link.name)
 
     def _unpack(
         self, client: DockerClient, path: str, name: str, folder: Path, largest: int

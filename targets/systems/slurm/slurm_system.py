@@ -1,0 +1,275 @@
+"""The system of type ``slurm``: steps run as jobs of a cluster, in a folder that nodes share."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Final
+
+from pipeline.contract.schema import SlurmSystem as SlurmTable
+from targets.devices import cuda
+from targets.devices.device import CPU, Device
+from targets.errors import EnvironmentUnable
+from targets.figures import size
+from targets.machine import NEEDED_FLAGS
+from targets.runtimes.process_environment import network_environment, plain_environment
+from targets.runtimes.runtime import RuntimeName
+from targets.systems.room import require_room
+from targets.systems.slurm.cluster import Cluster, Partition
+from targets.systems.slurm.environment import (
+    environment_dir,
+    is_there,
+    make_environment,
+    require_python,
+)
+from targets.systems.slurm.job import SlurmJob
+from targets.systems.slurm.login import Login, Refused
+from targets.systems.slurm.script import EVENTS, LOG, PLAN, VARIABLES, job_name, job_script
+from targets.systems.system import Say
+from targets.systems.task import Material, Task
+from targets.systems.tree import TAR_END, Tree, folder_entry, small_file_entry, total
+from targets.systems.tunnel import SshLogin
+from targets.toolchain.toolchain import Toolchain, ToolchainRecord
+
+_SSH = re.compile(r"ssh://(?P<to>[^:/]+)(?::(?P<port>\d+))?")
+_MARGIN = 64 * 10**6
+"""Bytes that must be free there beyond what is sent and made."""
+_SAID_FROM = 10 * 1000**2
+_SEND_SECONDS = 24 * 3600
+_FREE_SOME = "e.g. old ones of `inputs` in that folder"
+_UNPACK = (
+    'work=$(mktemp -d "$1.XXXXXX") && tar -xf - --no-same-owner -C "$work" && '
+    '{ mv -T "$work/tree" "$1" 2> /dev/null || [ -d "$1" ]; } && rm -rf "$work"'
+)
+"""Unpacks a folder, which gets its name when it is whole; another driver may be quicker."""
+
+
+class SlurmSystem:
+    """A partition of a cluster."""
+
+    runtime: Final[RuntimeName] = "venv"
+
+    def __init__(self, name: str, table: SlurmTable, cache: Path) -> None:
+        self.name = name
+        self._table = table
+        self._cache = cache
+        match = _SSH.fullmatch(table.login or "")
+        address = SshLogin(match["to"], match["port"]) if match else None
+        self._login = Login(name, address, table.patience)
+        self._cluster = Cluster(self._login)
+
+    @property
+    def where(self) -> str:
+        """Return its name and partition."""
+        at = f" of {self._table.login}" if self._table.login else ""
+        return f"{self.name} (Slurm: {self._table.partition}{at})"
+
+    def close(self) -> None:
+        """Log out."""
+        self._login.close()
+
+    @cached_property
+    def _partition(self) -> Partition:
+        table = self._table
+        partition = self._cluster.partition(table.partition)
+        if partition.hours is not None and table.max_hours > partition.hours + 1e-6:
+            raise EnvironmentUnable(
+                f"the partition {table.partition} of {self.name} gives a job {partition.hours:g} "
+                f"hours, `max_hours` asks for {table.max_hours:g}",
+                "lower `max_hours`, or name another partition",
+            )
+        return partition
+
+    def require(self, toolchain: Toolchain) -> str:
+        """Return whether its environment is there, or of what it is made."""
+        partition = self._partition
+        nodes = "1 node" if partition.nodes == 1 else f"{partition.nodes} nodes"
+        words = f"{nodes} of {partition.cores} CPUs"
+        if is_there(self._login, self._environment(toolchain)):
+            return f"{words}; the environment of {toolchain.target} is there"
+        require_python(self._login, self._table.python, toolchain)
+        return f"{words}; the environment of {toolchain.target} is made there of the lock's wheels"
+
+    def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
+        """Have the environment there."""
+        place = self._environment(toolchain)
+        cores = self._partition.cores
+        if not is_there(self._login, place):
+            self._make_folders()
+            make_environment(
+                self._login, place, self._table.python, toolchain, self._cache, self._free(), say
+            )
+        version = self._login.run(
+            "\"$1/bin/python\" -c 'import platform; print(platform.python_version())'", place
+        ).strip()
+        return ToolchainRecord(
+            digest=toolchain.digest,
+            runtime=self.runtime,
+            python=version,
+            details={"environment": place.rpartition("/")[2]},
+            system=self.name,
+            cpu=f"a CPU of the partition {self._table.partition}",
+            cores=cores or 1,
+            unconfined=self._lacks,
+        )
+
+    def device(self, kind: str, toolchain: Toolchain) -> Device:
+        """Return the device ``kind`` of the nodes, as far as Slurm says."""
+        nodes = f"the nodes of {self._table.partition} of {self.name}"
+        if kind == CPU:
+            return Device(CPU, description=f"the CPU of {nodes}")
+        if kind != cuda.KIND or toolchain.platform != (self._table.platform or toolchain.platform):
+            return Device(kind, f"{nodes} have no such device")
+        if not (self._table.gres or "").startswith("gpu"):
+            return Device(kind, f"a job of {self.name} gets no GPU: `gres` does not ask for one")
+        if not self._partition.has("gpu"):
+            return Device(kind, f"{nodes} have no GPU")
+        return Device(
+            kind,
+            description=f"a GPU of {nodes}; its driver is not known",
+            model=f"{self._table.gres} of {self._table.partition}",
+        )
+
+    @cached_property
+    def _lacks(self) -> str:
+        """What neither Slurm nor a virtual environment enforces, in words."""
+        settings = self._cluster.settings()
+        lacking = ["that there is no network", "a read-only root"]
+        if settings.get("ConstrainRAMSpace", "no").lower() != "yes":
+            lacking.append("a limit of memory")
+        if settings.get("ConstrainCores", "no").lower() != "yes":
+            lacking.append("a limit of CPUs")
+        return ", ".join(lacking)
+
+    def limits_note(self) -> str:
+        """Return what the cluster does not enforce, and how long a job may take."""
+        return f"not enforced there: {self._lacks}; each job may take {self._table.max_hours:g} h"
+
+    def has(self, tree: str) -> bool:
+        """Return whether the tree lies there whole."""
+        return tree in self._inputs()
+
+    def job(self, job_id: str, say: Say = lambda _line: None) -> SlurmJob:
+        """Return the job, which may be gone."""
+        folder = self._job_folder(job_id)
+        return SlurmJob(job_id, folder, self._login, self._cluster, self._table.max_hours, say)
+
+    def submit(
+        self, job_id: str, toolchain: Toolchain, task: Task, material: Material, say: Say
+    ) -> SlurmJob:
+        """Send what is not there, and start the job."""
+        job = self.job(job_id, say)
+        if job.state().phase != "gone":
+            say(f"going on with the job {job_id} on {self.name}")
+            return job
+        job.cancel()  # what a driver left that was killed before it had started one
+        self._make_folders()
+        self._send(task, material, say)
+        folder = self._job_folder(job_id)
+        self._put(folder, lambda: self._own_files(folder, toolchain, task, material))
+        try:
+            number = self._cluster.submit(folder, self._options(job_id, task))
+        except EnvironmentUnable:
+            job.cancel()
+            raise
+        say(f"the job {number} is submitted to {self.where}")
+        return job
+
+    def _send(self, task: Task, material: Material, say: Say) -> None:
+        """Send the inputs that are not there, if there is room."""
+        there = self._inputs()
+        needed = dict.fromkeys((task.code, *(part.digest for part in task.inputs)))
+        trees = {digest: material.trees[digest] for digest in needed if digest not in there}
+        space = total(trees.values()) + task.writes + _MARGIN
+        what = "what the steps read, and what they make,"
+        require_room(self.name, self._free(), space, what, _FREE_SOME)
+        if total(trees.values()) > _SAID_FROM:
+            say(f"sending {size(total(trees.values()))} to {self.name}")
+        for digest, tree in trees.items():
+            self._put(f"{self._table.folder}/inputs/{digest}", partial(_entries, tree))
+
+    def _put(self, place: str, entries: Callable[[], Iterable[bytes]]) -> None:
+        self._login.run(_UNPACK, place, given=entries, seconds=_SEND_SECONDS)
+
+    def _own_files(
+        self, folder: str, toolchain: Toolchain, task: Task, material: Material
+    ) -> Iterator[bytes]:
+        """Yield the entries of what only this job reads."""
+        inputs = f"{self._table.folder}/inputs"
+        secrets = {**(network_environment(None) if task.network else {}), **material.secrets}
+        script = job_script(
+            folder,
+            inputs,
+            f"{self._environment(toolchain)}/bin/python",
+            task,
+            variables={
+                **plain_environment(f"{folder}/home", f"{folder}/code"),
+                **task.environment,
+            },
+            needs=NEEDED_FLAGS if toolchain.platform == "linux/amd64" else (),
+            secret=bool(secrets),
+        )
+        yield folder_entry("tree")
+        yield small_file_entry("tree/job.sh", script.encode(), 0o700)
+        yield small_file_entry(f"tree/{PLAN}", task.plan.model_dump_json().encode(), 0o600)
+        if secrets:  # not in the job's environment, which Slurm shows and stores
+            yield small_file_entry(f"tree/{VARIABLES}", json.dumps(secrets).encode(), 0o600)
+        yield TAR_END
+
+    def _options(self, job_id: str, task: Task) -> list[str]:
+        table, limits = self._table, task.limits
+        memory = limits.memory_bytes
+        return [
+            *table.options,
+            f"--partition={table.partition}",
+            f"--job-name={job_name(job_id)}",
+            f"--time={max(1, math.ceil(table.max_hours * 60))}",
+            "--nodes=1",
+            "--ntasks=1",
+            *([f"--cpus-per-task={math.ceil(limits.cpus)}"] if limits.cpus else []),
+            *([f"--mem={math.ceil(memory / (1 << 20))}M"] if memory else []),
+            *([f"--gres={table.gres}"] if table.gres else []),
+            "--no-requeue",  # it would begin anew
+            "--export=ALL",
+            f"--output={EVENTS}",
+            f"--error={LOG}",
+        ]
+
+    def _inputs(self) -> set[str]:
+        return {*self._login.run('ls -1 "$1" 2> /dev/null || true', self._input_folder).split()}
+
+    def _free(self) -> int:
+        """Return the free bytes of the shared folder."""
+        rows = self._login.run('df -Pk "$1"', self._table.folder).strip().split("\n")
+        return int(rows[-1].split()[3]) * 1024
+
+    def _make_folders(self) -> None:
+        folder = self._table.folder
+        places = [f"{folder}/{name}" for name in ("toolchains", "inputs", "jobs")]
+        try:
+            self._login.run('umask 077; mkdir -p "$@" && [ -w "$1" ]', *places)
+        except Refused as refused:
+            raise EnvironmentUnable(
+                f"{folder} cannot be written to on {self.name}: {refused}",
+                "name a folder of yours as `folder`",
+            ) from None
+
+    @property
+    def _input_folder(self) -> str:
+        return f"{self._table.folder}/inputs"
+
+    def _environment(self, toolchain: Toolchain) -> str:
+        return environment_dir(self._table.folder, toolchain)
+
+    def _job_folder(self, job_id: str) -> str:
+        return f"{self._table.folder}/jobs/{job_id}"
+
+
+def _entries(tree: Tree) -> Iterator[bytes]:
+    yield folder_entry("tree")
+    yield from tree.tar("tree")
+    yield TAR_END
