@@ -17,6 +17,8 @@ _SECRET = re.compile(
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _GPUS = "CUDA_VISIBLE_DEVICES"
+VISIBLE_GPUS = "QUERN_VISIBLE_GPUS"
+"""Those that the process was given, for the processes of a training on several."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -71,6 +73,11 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
         environ.update(dict.fromkeys(_OFFLINE, "1"))
 
 
+def is_first_rank() -> bool:
+    """Return whether this process trains alone, or is the first of several that do so together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def take_secrets() -> Secrets:
     """Remove the secrets from this process's environment, and return them."""
     return Secrets(os.environ)
@@ -79,4 +86,5 @@ def take_secrets() -> Secrets:
 def _show_one_gpu(environ: MutableMapping[str, str]) -> None:
     """Show the process one GPU, the first of those it would see: transformers' Trainer splits each
     batch over all that it sees, and then trains something else."""
+    environ[VISIBLE_GPUS] = environ.get(_GPUS, "")
     environ[_GPUS] = environ.get(_GPUS, "0").partition(",")[0]

@@ -37,6 +37,8 @@ class JobState:
     out_of_memory: bool = False
     error: str = ""
     """What the system says went wrong with it."""
+    cost: str = ""
+    """What the system says that it took and costs, in words."""
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,8 @@ class SystemRuntime:
                 "run again: finished steps are kept",
                 request.log,
             )
+        if state.cost:
+            request.tell(f"{self.system.name}: {state.cost}")
         self._cancel(job)
         if state.error:
             raise EnvironmentUnable(f"{self.system.name} says: {state.error}", log=request.log)

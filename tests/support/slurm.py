@@ -48,9 +48,9 @@ SlurmdTimeout=5
 KillWait=2
 MpiDefault=none
 GresTypes=gpu
-NodeName=DEFAULT NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000
-NodeName=n1 Port={ports[1]} Gres=gpu:1
-NodeName=n2 Port={ports[2]}
+NodeName=DEFAULT CPUs=2 RealMemory=4000
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[1]} Gres=gpu:1
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[2]}
 PartitionName=main Nodes=n1,n2 Default=YES State=UP
 PartitionName=short Nodes=n1,n2 MaxTime=10 State=UP
 """
@@ -208,7 +208,9 @@ def _until(so: object, log: Path) -> None:
     assert callable(so)
     deadline = time.monotonic() + 60
     while not so():
-        assert time.monotonic() < deadline, log.read_text() if log.exists() else log
+        assert time.monotonic() < deadline, "\n".join(
+            file.read_text() for file in sorted(log.parent.glob("*.out"))
+        )
         time.sleep(0.05)
 
 

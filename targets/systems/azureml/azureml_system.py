@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -121,12 +122,16 @@ class AzureSystem:
             return Device(kind, f"{machine_has} has no such device")
         if not self._machine.gpus:
             return Device(kind, f"{machine_has} has no GPU ({self._machine.words})")
-        return Device(
-            cuda.KIND,
-            description=f"a GPU of a {self._machine.words}; its driver is not known",
-            model=self._machine.words,
-            environment={cuda.VISIBLE: "0"},
-        )
+        whole = [
+            Device(
+                cuda.KIND,
+                description=f"a GPU of a {self._machine.words}; its driver is not known",
+                model=self._machine.words,
+                environment={cuda.VISIBLE: ",".join(map(str, range(count)))},
+            )
+            for count in range(1, self._machine.gpus + 1)
+        ]
+        return replace(whole[0], several=tuple(whole[1:]))
 
     def limits_note(self) -> str:
         """Return what the service does not enforce, and what it may cost."""

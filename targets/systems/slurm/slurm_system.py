@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,12 @@ _UNPACK = (
     '{ mv -T "$work/tree" "$1" 2> /dev/null || [ -d "$1" ]; } && rm -rf "$work"'
 )
 """Unpacks a folder, which gets its name when it is whole; another driver may be quicker."""
+
+_MAKE_FOLDERS = (
+    'umask 077; mkdir -p "$@" && [ -w "$1" ] && '
+    "find \"$@\" -mindepth 1 -maxdepth 1 -name '*.??????' -mtime +1 -exec rm -rf '{}' +"
+)
+"""Makes the folders, and removes from them what drivers left half sent that were killed."""
 
 
 class SlurmSystem:
@@ -128,11 +135,13 @@ class SlurmSystem:
             return Device(kind, f"a job of {self.name} gets no GPU: `gres` does not ask for one")
         if not self._partition.has("gpu"):
             return Device(kind, f"{nodes} have no GPU")
-        return Device(
+        device = Device(
             kind,
             description=f"a GPU of {nodes}; its driver is not known",
-            model=f"{self._table.gres} of {self._table.partition}",
+            model=f"a GPU of {self._table.partition}",
         )
+        count = _count(self._table.gres or "")
+        return replace(device, several=(device,) * (count - 1))  # Slurm shows a job those it has
 
     @cached_property
     def _lacks(self) -> str:
@@ -230,7 +239,7 @@ class SlurmSystem:
             f"--time={max(1, math.ceil(table.max_hours * 60))}",
             "--nodes=1",
             "--ntasks=1",
-            *([f"--cpus-per-task={math.ceil(limits.cpus)}"] if limits.cpus else []),
+            f"--cpus-per-task={math.ceil(limits.cpus or task.plan.threads)}",
             *([f"--mem={math.ceil(memory / (1 << 20))}M"] if memory else []),
             *([f"--gres={table.gres}"] if table.gres else []),
             "--no-requeue",  # it would begin anew
@@ -251,7 +260,7 @@ class SlurmSystem:
         folder = self._table.folder
         places = [f"{folder}/{name}" for name in ("toolchains", "inputs", "jobs")]
         try:
-            self._login.run('umask 077; mkdir -p "$@" && [ -w "$1" ]', *places)
+            self._login.run(_MAKE_FOLDERS, *places)
         except Refused as refused:
             raise EnvironmentUnable(
                 f"{folder} cannot be written to on {self.name}: {refused}",
@@ -267,6 +276,12 @@ class SlurmSystem:
 
     def _job_folder(self, job_id: str) -> str:
         return f"{self._table.folder}/jobs/{job_id}"
+
+
+def _count(gres: str) -> int:
+    """Return how many GPUs ``gpu:a100:2`` asks for."""
+    last = gres.partition(",")[0].rpartition(":")[2]
+    return max(1, int(last)) if last.isdecimal() else 1
 
 
 def _entries(tree: Tree) -> Iterator[bytes]:
