@@ -296,10 +296,11 @@ class SlurmSystem(Frozen):
     """The partition whose nodes run the jobs."""
     max_hours: float = Field(ge=1 / 60, le=24 * 30)
     """Hours that one job may take, after which Slurm ends it."""
-    container: Literal["none"] = "none"
-    """What steps run in: ``none`` is a virtual environment of the lock, made in ``folder``."""
+    container: Literal["none", "apptainer", "charliecloud"] = "none"
+    """What steps run in: containers of a program that is there, whose image this machine's engine
+    has or makes; or a virtual environment of the lock, made in ``folder`` (``none``)."""
     python: str = Field(default="python3.11", pattern=r"^[\w./+-]+$")
-    """The Python there of which that environment is made."""
+    """The Python there of which a virtual environment is made."""
     gres: str | None = Field(default=None, pattern=r"^[\w:,.-]+$")
     """What a job gets beside CPUs and memory, as ``sbatch`` takes it: ``gpu:1``. These two are
     those of ``[resources]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ def _finetune(
     if not all(map(math.isfinite, [*losses, mean_loss])):
         raise StepError("the training loss is not a number", "lower learning_rate", "bad_input")
     selection.put_back()
-    if is_first_rank():
+    if is_first_rank(os.environ):
         trainee.save(out_dir)
     return {
         "steps": trainer.state.global_step,

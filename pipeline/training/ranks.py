@@ -25,7 +25,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs, Reporter
-from pipeline.process.environment import VISIBLE_GPUS, is_first_rank
+from pipeline.process.environment import is_first_rank, of_ranks, own_gpu
 from pipeline.process.parent import end_with_parent
 from pipeline.process.streams import reserve_stdout
 from pipeline.training.finetune import AnyFinetuneParams, finetune
@@ -33,8 +33,6 @@ from pipeline.training.finetune import AnyFinetuneParams, finetune
 _HERE = "127.0.0.1"
 """Where the processes meet. (``--standalone`` looks for a name of this machine, and hangs for
 minutes where there is no network.)"""
-_NETWORKS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-_LOOPBACK = "lo"
 
 
 def train(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
@@ -54,7 +52,7 @@ def _train_in_ranks(
         task.write_bytes(pickle.dumps((shown, params, out_dir)))
         with subprocess.Popen(
             [*_torchrun(params.gpus), "-m", __name__, str(task)],
-            env=_environment(params.gpus),
+            env=of_ranks(os.environ, params.gpus),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,17 +75,6 @@ def _torchrun(processes: int) -> list[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     return [*command, f"--master-addr={_HERE}", f"--master-port={port}", "--max-restarts=0"]
-
-
-def _environment(processes: int) -> dict[str, str]:
-    """Return the variables of the processes: the GPUs that this one does not see, and the network
-    of this machine alone."""
-    gpus = os.environ.get(VISIBLE_GPUS, "").split(",")[:processes]
-    return {
-        **os.environ,
-        **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if any(gpus) else {}),
-        **dict.fromkeys(_NETWORKS, _LOOPBACK),
-    }
 
 
 def _follow(lines: IO[str], report: Reporter) -> dict[str, Any]:
@@ -155,7 +142,7 @@ def main(task: Path) -> int:
     inputs, params, out_dir = pickle.loads(task.read_bytes())  # noqa: S301 - our own
     try:
         _take_gpu(params.gpus)
-        report = told if is_first_rank() else _Silent()
+        report = told if is_first_rank(os.environ) else _Silent()
         metrics = finetune(replace(inputs, report=report), params, out_dir)
     except StepError as error:
         told.tell(failed=[str(error), error.hint, error.cause])
@@ -164,7 +151,7 @@ def main(task: Path) -> int:
         traceback.print_exc()
         told.tell(failed=[f"{type(error).__name__}: {error}"])
         return 1
-    if is_first_rank():
+    if is_first_rank(os.environ):
         told.tell(metrics=metrics)
     return 0
 
@@ -182,7 +169,7 @@ def _take_gpu(processes: int) -> None:
             "lower gpus, or train where there are as many",
             "bad_input",
         )
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own_gpu(os.environ))
 
 
 if __name__ == "__main__":

@@ -14,15 +14,16 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.contract.data_spec import DataSpec, Split
 from pipeline.contract.events import StepFailed, StepProgress
-from pipeline.contract.plan import Plan, Step
+from pipeline.contract.plan import DataInput, Plan, Step
 from pipeline.contract.result import StepResult
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
 from tests.support import plans
 
 SMALL = {
-    "max_steps": 6,
+    "max_steps": 3,
     "batch_size": 2,
     "gradient_accumulation": 2,
     "dropout": 0.0,
@@ -31,9 +32,22 @@ SMALL = {
 }
 
 
-def lora(name: str, **params: object) -> Step:
+EVEN = DataInput(
+    name="even",
+    rows=(plans.material_input("even.jsonl"),),
+    spec=DataSpec(
+        path="even.jsonl",
+        prompt="{phrase}",
+        completion="{tone}",
+        split=Split(eval=0, validation=0),
+    ),
+)
+"""Sixteen rows, all of them trained on."""
+
+
+def lora(name: str, data: DataInput = plans.TONES, **params: object) -> Step:
     base = {"model": plans.CHECKPOINT}
-    return plans.step(name, "pass", base, {**SMALL, **params}, data=plans.TONES, type="lora")
+    return plans.step(name, "pass", base, {**SMALL, **params}, data=data, type="lora")
 
 
 def trained(python: Path, work: Path, material: Path, step: Step) -> StepResult:
@@ -49,7 +63,7 @@ def test_two_processes_train_the_bytes_of_two_passes_a_step(
     two = trained(toolchain_python, tmp_path / "two", material, lora("lora", gpus=2))
     assert two.files == one.files
     assert (one.metrics.get("processes"), two.metrics["processes"]) == (None, 2)
-    assert two.metrics["steps"] == one.metrics["steps"] == 6
+    assert two.metrics["steps"] == one.metrics["steps"] == 3
     curves: list[Any] = [result.metrics["validation_loss_curve"] for result in (one, two)]
     assert curves[0] == curves[1]
     first, second = (result.metrics["train_loss_curve"] for result in (one, two))
@@ -64,10 +78,14 @@ def _losses(curve: Any) -> dict[int, float]:
 def test_a_batch_that_is_divided_is_the_same_batch(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:
-    whole = {"batch_size": 4, "gradient_accumulation": 1}
-    halves = lora("lora", batch_size=2, gradient_accumulation=2)
+    rows = (material / "tones.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (material / "even.jsonl").write_text("".join(list(dict.fromkeys(rows))[:16]), "utf-8")
+    halves = lora("lora", EVEN, epochs=2, max_steps=None)
     one = trained(toolchain_python, tmp_path / "one", material, halves)
-    two = trained(toolchain_python, tmp_path / "two", material, lora("lora", **whole, gpus=2))
+    whole = {"batch_size": 4, "gradient_accumulation": 1, "epochs": 2, "max_steps": None}
+    shared = lora("lora", EVEN, **whole, gpus=2)
+    two = trained(toolchain_python, tmp_path / "two", material, shared)
+    assert (one.metrics["train_rows"], one.metrics["steps"]) == (16, 8)
     assert two.files == one.files
 
 

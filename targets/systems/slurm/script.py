@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+from targets.systems.slurm.launch import Launch
 from targets.systems.task import Task
 
 ENDED, UNABLE = "ended", "unable"
@@ -19,26 +20,25 @@ _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINA
 
 def job_script(
     folder: str,
-    inputs: str,
-    python: str,
+    launch: Launch,
     task: Task,
     *,
     variables: Mapping[str, str],
     needs: Iterable[str],
     secret: bool,
 ) -> str:
-    """Return the script of a job in ``folder``, whose inputs lie in ``inputs`` by their digests.
+    """Return the script of a job in ``folder``, whose process starts as ``launch`` says.
 
     ``variables`` is all that its process sees, but for secrets, which it reads from a file.
     ``needs`` are the instruction sets that the CPU must have.
     """
-    roots = {part.root: f"{folder}/roots/{part.root}" for part in task.inputs}
-    roots = {**roots, "work": f"{folder}/work", "objects": f"{folder}/roots/objects"}
-    command = [python, "-m", "pipeline", f"{folder}/{PLAN}"]
+    roots = {part.root: f"roots/{part.root}" for part in task.inputs}
+    roots = {**roots, "work": "work", "objects": "roots/objects"}
+    command = [launch.python, "-m", "pipeline", f"{launch.job}/{PLAN}"]
     for root, path in sorted(roots.items()):
-        command += ["--root", f"{root}={path}"]
+        command += ["--root", f"{root}={launch.job}/{path}"]
     if secret:
-        command += ["--variables", f"{folder}/{VARIABLES}"]
+        command += ["--variables", f"{launch.job}/{VARIABLES}"]
     lines = [
         "#!/bin/sh",
         "umask 077",
@@ -49,13 +49,13 @@ def job_script(
             'the toolchains use"'
             for flag in needs
         ),
-        f'[ -x {shlex.quote(python)} ] || unable "$(hostname) cannot run {python}"',
+        f'[ -e {shlex.quote(launch.present)} ] || unable "$(hostname) lacks {launch.present}"',
         f"mkdir -p home code work {' '.join(sorted(map(shlex.quote, _parents(roots, task))))}",
-        f"ln -s {shlex.quote(f'{inputs}/{task.code}')} code/pipeline",
-        *_links(roots, inputs, task),
+        f"ln -s {shlex.quote(f'{launch.inputs}/{task.code}')} code/pipeline",
+        *_links(roots, launch.inputs, task),
         'set -- "PATH=/usr/local/bin:/usr/bin:/bin"',
         *(f'[ -z "${{{name}+set}}" ] || set -- "$@" "{name}=${name}"' for name in _PASSED_ON),
-        f'env -i "$@" {_assigned(variables)} {shlex.join(command)}',
+        f'{shlex.join(launch.before)} env -i "$@" {_assigned(variables)} {shlex.join(command)}',
         "code=$?",
         f"echo $code > {ENDED}.partial && mv {ENDED}.partial {ENDED}",
         "exit $code",

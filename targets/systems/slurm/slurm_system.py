@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
 
 from pipeline.contract.schema import SlurmSystem as SlurmTable
 from targets.devices import cuda
@@ -21,13 +20,9 @@ from targets.runtimes.process_environment import network_environment, plain_envi
 from targets.runtimes.runtime import RuntimeName
 from targets.systems.room import require_room
 from targets.systems.slurm.cluster import Cluster, Partition
-from targets.systems.slurm.environment import (
-    environment_dir,
-    is_there,
-    make_environment,
-    require_python,
-)
+from targets.systems.slurm.environment import VirtualEnvironments
 from targets.systems.slurm.job import SlurmJob
+from targets.systems.slurm.launch import Enclosure
 from targets.systems.slurm.login import Login, Refused
 from targets.systems.slurm.script import EVENTS, LOG, PLAN, VARIABLES, job_name, job_script
 from targets.systems.system import Say
@@ -58,8 +53,6 @@ _MAKE_FOLDERS = (
 class SlurmSystem:
     """A partition of a cluster."""
 
-    runtime: Final[RuntimeName] = "venv"
-
     def __init__(self, name: str, table: SlurmTable, cache: Path) -> None:
         self.name = name
         self._table = table
@@ -68,6 +61,21 @@ class SlurmSystem:
         address = SshLogin(match["to"], match["port"]) if match else None
         self._login = Login(name, address, table.patience)
         self._cluster = Cluster(self._login)
+        self._enclosure = self._enclosed(table, cache)
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """Return what steps run in there."""
+        return self._enclosure.runtime
+
+    def _enclosed(self, table: SlurmTable, cache: Path) -> Enclosure:
+        if table.container == "none":
+            place = f"{table.folder}/toolchains"
+            return VirtualEnvironments(self._login, place, table.python, cache, self._free)
+        from targets.systems.slurm.container import Containers  # it needs docker-py
+
+        place = f"{table.folder}/images"
+        return Containers(self._login, place, table.container, cache, self._free)
 
     @property
     def where(self) -> str:
@@ -92,32 +100,18 @@ class SlurmSystem:
         return partition
 
     def require(self, toolchain: Toolchain) -> str:
-        """Return whether its environment is there, or of what it is made."""
+        """Return whether its software is there, or where it comes from."""
         partition = self._partition
         nodes = "1 node" if partition.nodes == 1 else f"{partition.nodes} nodes"
         words = f"{nodes} of {partition.cores} CPUs"
-        if is_there(self._login, self._environment(toolchain)):
-            return f"{words}; the environment of {toolchain.target} is there"
-        require_python(self._login, self._table.python, toolchain)
-        return f"{words}; the environment of {toolchain.target} is made there of the lock's wheels"
+        return f"{words}; {self._enclosure.words(toolchain)}"
 
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
-        """Have the environment there."""
-        place = self._environment(toolchain)
+        """Have it there."""
         cores = self._partition.cores
-        if not is_there(self._login, place):
-            self._make_folders()
-            make_environment(
-                self._login, place, self._table.python, toolchain, self._cache, self._free(), say
-            )
-        version = self._login.run(
-            "\"$1/bin/python\" -c 'import platform; print(platform.python_version())'", place
-        ).strip()
-        return ToolchainRecord(
-            digest=toolchain.digest,
-            runtime=self.runtime,
-            python=version,
-            details={"environment": place.rpartition("/")[2]},
+        self._make_folders()
+        return replace(
+            self._enclosure.prepare(toolchain, say),
             system=self.name,
             cpu=f"a CPU of the partition {self._table.partition}",
             cores=cores or 1,
@@ -145,9 +139,9 @@ class SlurmSystem:
 
     @cached_property
     def _lacks(self) -> str:
-        """What neither Slurm nor a virtual environment enforces, in words."""
+        """What neither Slurm nor what the steps run in enforces, in words."""
         settings = self._cluster.settings()
-        lacking = ["that there is no network", "a read-only root"]
+        lacking = [*self._enclosure.lacks]
         if settings.get("ConstrainRAMSpace", "no").lower() != "yes":
             lacking.append("a limit of memory")
         if settings.get("ConstrainCores", "no").lower() != "yes":
@@ -208,15 +202,15 @@ class SlurmSystem:
         self, folder: str, toolchain: Toolchain, task: Task, material: Material
     ) -> Iterator[bytes]:
         """Yield the entries of what only this job reads."""
-        inputs = f"{self._table.folder}/inputs"
+        gpu = (self._table.gres or "").startswith("gpu")
+        launch = self._enclosure.launch(toolchain, folder, self._input_folder, gpu)
         secrets = {**(network_environment(None) if task.network else {}), **material.secrets}
         script = job_script(
             folder,
-            inputs,
-            f"{self._environment(toolchain)}/bin/python",
+            launch,
             task,
             variables={
-                **plain_environment(f"{folder}/home", f"{folder}/code"),
+                **plain_environment(f"{launch.job}/home", f"{launch.job}/code"),
                 **task.environment,
             },
             needs=NEEDED_FLAGS if toolchain.platform == "linux/amd64" else (),
@@ -258,7 +252,8 @@ class SlurmSystem:
 
     def _make_folders(self) -> None:
         folder = self._table.folder
-        places = [f"{folder}/{name}" for name in ("toolchains", "inputs", "jobs")]
+        names = ("toolchains", "images", "inputs", "jobs")
+        places = [f"{folder}/{name}" for name in names]
         try:
             self._login.run(_MAKE_FOLDERS, *places)
         except Refused as refused:
@@ -270,9 +265,6 @@ class SlurmSystem:
     @property
     def _input_folder(self) -> str:
         return f"{self._table.folder}/inputs"
-
-    def _environment(self, toolchain: Toolchain) -> str:
-        return environment_dir(self._table.folder, toolchain)
 
     def _job_folder(self, job_id: str) -> str:
         return f"{self._table.folder}/jobs/{job_id}"
