@@ -166,7 +166,7 @@ def tests_tokenizers(session: nox.Session) -> None:
 
 @nox.session(name="tests-remote")
 def tests_remote(session: nox.Session) -> None:
-    """Run the tests of shared caches on stand-ins of S3 and Azure, which pip and npm fetch."""
+    """Run the tests of shared caches on stand-ins of clouds, which pip and npm fetch."""
     pytest(session, "-m", "servers or not servers", "tests/unit/targets/remote")
 
 

@@ -3,7 +3,10 @@
 import gc
 import os
 
-from targets.runtimes.interrupts import heeding_first_signal
+try:
+    from targets.runtimes.interrupts import heeding_first_signal
+except KeyboardInterrupt:  # nobody heeds signals yet; the code is that of `targets.errors`
+    raise SystemExit(130) from None
 
 
 def main(program: str) -> None:

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime, Field, JsonValue
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
-from pipeline.contract.result import Status, Verdict
+from pipeline.contract.result import Status
 from pipeline.latency.rounds import LatencyRounds
-from targets.report.report_schema import InputsReport, ToolchainReport
+from targets.report.report_schema import CheckVerdict, InputsReport, ToolchainReport
 
 SCHEMA_VERSION = 1
 
@@ -144,7 +144,7 @@ class TargetBench(Frozen):
     artifact: BenchArtifact
     toolchain: ToolchainReport
     inputs: InputsReport
-    checks: tuple[Verdict, ...] = ()
+    checks: tuple[CheckVerdict, ...] = ()
     quality: Json = Field(default_factory=dict)
     """As in ``report.json``."""
     answers: tuple[RecordedAnswer, ...] = ()

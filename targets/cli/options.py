@@ -35,6 +35,7 @@ from targets.config.load import (
 )
 from targets.config.paths import resolved
 from targets.config.validation_problems import validation_problems
+from targets.console.ci_service import log_columns
 from targets.console.safe_console import SafeConsole
 from targets.devices.find import find_device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
@@ -502,7 +503,8 @@ def open_cache(folder: Path | None) -> Cache:
 
 def console(as_json: bool) -> Console:
     """Return the console: standard error if standard output is for JSON, else standard output."""
-    return SafeConsole(stderr=as_json, soft_wrap=False, emoji=False)
+    width = log_columns(os.environ)
+    return SafeConsole(stderr=as_json, width=width, soft_wrap=False, emoji=False)
 
 
 def as_typed(path: Path) -> Path:

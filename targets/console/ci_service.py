@@ -11,6 +11,9 @@ from targets.errors import Problem
 
 CiService = Literal["github", "gitlab", "azure"]
 
+_LOG_COLUMNS = 200
+"""How wide tables may become in a log: its page scrolls, and no terminal says a width."""
+
 
 def ci_service(environment: Mapping[str, str]) -> CiService | None:
     """Return the CI service that ``environment`` belongs to; ``None`` for none that is known."""
@@ -21,6 +24,13 @@ def ci_service(environment: Mapping[str, str]) -> CiService | None:
     if environment.get("TF_BUILD") == "True":
         return "azure"
     return None
+
+
+def log_columns(environment: Mapping[str, str]) -> int | None:
+    """Return the width for output in the log of a CI service; ``None`` where there is another."""
+    if "COLUMNS" in environment or ci_service(environment) is None:
+        return None
+    return _LOG_COLUMNS
 
 
 def annotation(problem: Problem, environment: Mapping[str, str]) -> str:

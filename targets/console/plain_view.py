@@ -42,18 +42,17 @@ class Folding:
     """
 
     start: str
-    end: str = ""
+    end: str
 
     def opening(self, name: str) -> str:
         """Return the line that opens the group ``name``."""
         return self.start.format(name=name, now=int(time.time()))
 
     def closing(self, name: str) -> str:
-        """Return the line that closes it, if any is needed."""
+        """Return the line that closes it."""
         return self.end.format(name=name, now=int(time.time()))
 
 
-_NONE = Folding("{name} ...")
 # https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 _GITHUB = Folding("::group::{name}", "::endgroup::")
 # https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
@@ -68,18 +67,23 @@ _GITLAB = Folding(
 _FOLDINGS: Mapping[CiService, Folding] = {"github": _GITHUB, "gitlab": _GITLAB, "azure": _AZURE}
 
 
-def folding_for(environment: Mapping[str, str]) -> Folding:
-    """Return the folding of the CI service that ``environment`` belongs to."""
+def folding_for(environment: Mapping[str, str]) -> Folding | None:
+    """Return the folding of the CI service that ``environment`` belongs to, if it has one."""
     service = ci_service(environment)
-    return _NONE if service is None else _FOLDINGS[service]
+    return None if service is None else _FOLDINGS[service]
 
 
 class PlainView:
-    """One line when a step starts, one when it ends, progress now and then."""
+    """One line when a step starts, one when it ends, progress now and then.
+
+    What a step says meanwhile is folded. Its warnings are not: nobody opens groups to look for one.
+    """
 
     def __init__(self, console: Console, folding: Folding | None = None) -> None:
         self._console = console
         self._folding = folding or folding_for(os.environ)
+        self._group = ""
+        """Name of the group that is open, if one is."""
         self._said_at = 0.0
         self._metrics = ""
         self._estimate: Estimate | None = None
@@ -106,22 +110,25 @@ class PlainView:
                 self._said_at = time.monotonic()
                 self._metrics = ""
                 self._estimate = None
-                self._command(self._folding.opening(harmless(one_line(event.step))))
+                self._line(f"{event.step} ...")
             case StepProgress():
                 self._progress(event)
             case StepFinished():
-                self._close(event.step)
+                self._unfold()
                 mark, took = _MARKS[event.status], duration(event.seconds)
                 came_to = f"  {event.status}" if event.status in ("failed", "unverified") else ""
                 self._line(f"{mark} {event.step:<20} {took:>12}{came_to}{self._metrics}")
             case StepFailed():
-                self._close(event.step)
+                self._unfold()
                 self._line(f"✗ {event.step}")
             case Warned():
+                self._unfold()
                 self._line(f"warning: {event.step}: {event.message}")
             case Noted():
+                self._fold(event.step)
                 self._line(f"note: {event.step}: {event.message}")
             case Text():
+                self._unfold()
                 self._console.print(event.text, end="", markup=False, highlight=False)
 
     def _progress(self, event: StepProgress) -> None:
@@ -131,14 +138,22 @@ class PlainView:
         if now - self._said_at < _PROGRESS_EVERY_SECONDS:
             return
         self._said_at = now
+        self._fold(event.step)
         left = self._estimate.left(event, now)
         figures = f"{event.done}/{event.total} {event.unit}{self._metrics}"
         self._line(f"  {event.step} {figures}{left and f'  {left}'}")
 
-    def _close(self, step: str) -> None:
-        closing = self._folding.closing(harmless(one_line(step)))
-        if closing:
-            self._command(closing)
+    def _fold(self, step: str) -> None:
+        """Have what follows in the group of ``step``."""
+        if self._folding is not None and not self._group:
+            self._group = harmless(one_line(step))
+            self._command(self._folding.opening(self._group))
+
+    def _unfold(self) -> None:
+        """Have what follows in no group."""
+        if self._folding is not None and self._group:
+            self._command(self._folding.closing(self._group))
+            self._group = ""
 
     def _command(self, line: str) -> None:
         """Write a line that the CI system shall act on, which the console would not let through."""

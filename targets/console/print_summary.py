@@ -37,7 +37,7 @@ def print_summary(
     console.print()
     console.print(f"[bold]{escape(headline(report))}[/]", highlight=False)
     for line in _of_the_headline(report):
-        console.print(Padding(f"[dim]{escape(line)}[/]", (0, 0, 0, _INDENT)), highlight=False)
+        console.print(_indented(f"[dim]{escape(line)}[/]"), highlight=False)
     judged = judge(report)
     if not judged:
         kind = ARTIFACT_WORDS[report.artifact]
@@ -94,7 +94,11 @@ def _print_not_passed(console: Console, one: Judged) -> None:
     )
     advice = f"→ {one.words.do}" if one.words and verdict.status == "failed" else ""
     for line in filter(None, (verdict_words(verdict), advice)):
-        console.print(Padding(escape(line), (0, 0, 0, _INDENT)), highlight=False)
+        console.print(_indented(escape(line)), highlight=False)
+
+
+def _indented(text: str) -> Padding:
+    return Padding(text, (0, 0, 0, _INDENT), expand=False)
 
 
 def _mark(status: str) -> str:

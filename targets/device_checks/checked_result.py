@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,17 +12,17 @@ from pydantic import Field, JsonValue
 from pipeline.checks.base import USABLE
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
-from pipeline.contract.result import Verdict
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model
 from pipeline.verdicts.overall import overall
 from targets.errors import ConfigError, Problem
-from targets.report.report_schema import CheckedReport, Report
+from targets.foreign_text import visible
+from targets.report.report_schema import CheckedReport, CheckVerdict, Report
 from targets.version import invocation
 
 FILE = "checked.json"
 
-_UNKNOWN = Verdict(
+_UNKNOWN = CheckVerdict(
     name="known_build",
     status="unverified",
     detail="the cache of this machine knows no build of these bytes: which checks there are, their "
@@ -38,7 +39,7 @@ class CheckedResult(Frozen):
     files: tuple[FileDigest, ...]
     """The artifact's files, as they were when checked."""
     where: CheckedReport
-    checks: tuple[Verdict, ...]
+    checks: tuple[CheckVerdict, ...]
     latency: dict[str, JsonValue] = Field(default_factory=dict)
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     figures: dict[str, JsonValue] = Field(default_factory=dict)
@@ -85,16 +86,18 @@ def merge_into_report(
         problem = f"was made for {what}, not for this {report.build} artifact of {report.target}"
         advice = "run the checks on this artifact"
         raise ConfigError([Problem(problem, file, suggestion=advice)])
-    by_name = {verdict.name: verdict for verdict in checked.checks}
     built = report.checks_as_built or report.checks
+    _require_identities(report, built, checked, file)
+    ours, theirs = _by_identity(built), _by_identity(checked.checks)
+    ran = {verdict.check for verdict in checked.checks} | checked.figures.keys()
+    ran_on_device = ran if checked.where.device else set()
     verdicts = [
-        _better(verdict, by_name.get(verdict.name), believed)
-        for verdict in built
+        _better(verdict, theirs.get(identity), believed)
+        for identity, verdict in ours.items()
         # A verdict that replaced a check which could not run is dropped once that check ran.
-        if not (checked.where.device and _is_substitute(verdict)) or verdict.name in by_name
+        if not (_is_substitute(verdict) and verdict.check in ran_on_device) or identity in theirs
     ]
-    known = {verdict.name for verdict in built}
-    verdicts += [verdict for verdict in checked.checks if verdict.name not in known]
+    verdicts += [verdict for identity, verdict in theirs.items() if identity not in ours]
     if not believed:
         verdicts.append(_UNKNOWN)
     return report.model_copy(
@@ -110,19 +113,51 @@ def merge_into_report(
     )
 
 
-def _is_substitute(verdict: Verdict) -> bool:
-    """Return whether a verdict replaces all those of a check, under whatever name it has."""
-    return verdict.name.rpartition(".")[2] == USABLE
+def _require_identities(
+    report: Report, built: Sequence[CheckVerdict], checked: CheckedResult, file: Path
+) -> None:
+    """Raise ``ConfigError`` where it is not said which check gave a verdict: it would be taken for
+    that of another check with the same name."""
+    for verdicts, what, remedy in (
+        (built, f"the report of {report.build}", "build it again, which takes seconds"),
+        (checked.checks, "this result", "run the checks again"),
+    ):
+        nobodys = next((verdict for verdict in verdicts if not verdict.check), None)
+        if nobodys is not None:
+            problem = f"{what} does not say which check gave {visible(nobodys.name)!r}"
+            advice = f"it is of an earlier version: {remedy}"
+            raise ConfigError([Problem(problem, file, suggestion=advice)])
 
 
-def _better(ours: Verdict, theirs: Verdict | None, believed: bool) -> Verdict:
+def _is_substitute(verdict: CheckVerdict) -> bool:
+    """Return whether a verdict replaces all those of its check."""
+    return verdict.name_in_check == USABLE
+
+
+def _by_identity(verdicts: Sequence[CheckVerdict]) -> dict[tuple[str, str, int], CheckVerdict]:
+    """Return each verdict by its check, its name, and how many of that name the check gave before:
+    two goals may be for the same figure."""
+    given: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for verdict in verdicts:
+        of = verdict.check, verdict.name
+        identity = (*of, given[of])
+        found[identity] = verdict
+        given[of] += 1
+    return found
+
+
+def _better(ours: CheckVerdict, theirs: CheckVerdict | None, believed: bool) -> CheckVerdict:
     if theirs is not None and theirs.status != "unverified" and ours.status != "failed":
         return theirs
     if believed or ours.status != "passed":
         return ours
     why = theirs.detail if theirs is not None else "its check did not run here"
-    return Verdict(
-        name=ours.name, status="unverified", detail=f"passed where it was built, not here: {why}"
+    return CheckVerdict(
+        name=ours.name,
+        check=ours.check,
+        status="unverified",
+        detail=f"passed where it was built, not here: {why}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
 from targets.runtimes.driver import driver_of
 from targets.runtimes.podmans_device import CDI_REMEDY, why_not
+from targets.toolchain.engine_clock import engine_time
 from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import expected_image, superseded_images
 from targets.toolchain.platforms import or_venv
@@ -157,7 +158,7 @@ def _image(containers: Containers, toolchain: Toolchain) -> Finding:
 def _superseded(client: DockerClient, toolchain: Toolchain) -> Iterator[Finding]:
     """Report images of other recipes. Another checkout may use them, and then not long ago."""
     images = superseded_images(client, toolchain)
-    since = datetime.now(timezone.utc) - timedelta(days=_UNUSED_DAYS)
+    since = engine_time(client) - timedelta(days=_UNUSED_DAYS)
     unused = [image for image in images if image.used < since]
     if unused:
         size = sum(image.bytes for image in unused)

@@ -18,13 +18,13 @@ from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind, StepKind
 from pipeline.contract.plan import Step
-from pipeline.contract.result import Status, Verdict
+from pipeline.contract.result import Status
 from pipeline.verdicts.overall import overall
 from targets.build import BuildOutcome
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan
 from targets.report.compose_report import figures_of, verdicts_of
-from targets.report.report_schema import CheckedReport, InputsReport
+from targets.report.report_schema import CheckedReport, CheckVerdict, InputsReport
 
 _SIGNIFICANT_DIGITS = 3
 _DECIMALS = 4
@@ -108,7 +108,7 @@ class ReleasedReport(Frozen):
     inputs: InputsReport
     toolchain: ReleasedToolchain
     steps: tuple[ReleasedStep, ...]
-    checks: tuple[Verdict, ...]
+    checks: tuple[CheckVerdict, ...]
     timed: tuple[TimedCheck, ...]
     quality: dict[str, JsonValue] = Field(default_factory=dict)
     figures: dict[str, JsonValue] = Field(default_factory=dict)
@@ -147,8 +147,8 @@ def released_report(
     report = outcome.report
     steps = [planned.step for planned in plans.repeatable.steps]
     repeated = [outcome.results[step.name] for step in steps if step.kind == "check"]
-    names = {verdict.name for verdict in verdicts_of(repeated)}
-    checks = tuple(_rounded_verdict(one) for one in report.checks if one.name in names)
+    known = {(verdict.check, verdict.name) for verdict in verdicts_of(repeated)}
+    checks = tuple(_rounded_verdict(one) for one in report.checks if (one.check, one.name) in known)
     unverified = "" if report.checked is not None else absence
     timed = tuple(
         TimedCheck(name=step.name, params=step.params, unverified=unverified)
@@ -191,7 +191,7 @@ def rounded(value: T) -> T:
     return value
 
 
-def _rounded_verdict(verdict: Verdict) -> Verdict:
+def _rounded_verdict(verdict: CheckVerdict) -> CheckVerdict:
     value = verdict.value
     if value is None:
         return verdict
@@ -208,7 +208,7 @@ def _round(value: float) -> float:
     )
 
 
-def _is_unverified(check: Verdict) -> bool:
+def _is_unverified(check: CheckVerdict) -> bool:
     return check.status == "unverified"
 
 

@@ -3,7 +3,7 @@
 No credential is read from anywhere else, or kept: the store's library finds them by the rules of
 each cloud, and the command lines of clouds give those of who has logged in. Azure's account is part
 of the address; an endpoint that is not the cloud's own is named by the cloud's variables
-(``AZURE_STORAGE_ENDPOINT``, ``AWS_ENDPOINT_URL``).
+(``AZURE_STORAGE_ENDPOINT``, ``AWS_ENDPOINT_URL``, ``GOOGLE_BASE_URL``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _ENDPOINTS = (
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT",
+    "GOOGLE_BASE_URL",
 )
 _AZURE = (
     *("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_", "AZURE_IDENTITY_"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -30,18 +30,17 @@ class Room:
         return sum(stored.size for stored in (*self.results, *self.blobs))
 
 
-def find_room(store: Store, before: datetime) -> Room:
-    """Return the results that were brought before ``before``, and the bytes that then no result
-    names and that no build can be on its way to name."""
+def find_room(store: Store, unused: timedelta, now: datetime) -> Room:
+    """Return the results that were brought ``unused`` or longer before ``now``, and the bytes that
+    then no result names and that no build can be on its way to name."""
     results = list(store.list(RESULTS))
-    old = tuple(stored for stored in results if stored.modified < before)
+    old = tuple(stored for stored in results if stored.modified <= now - unused)
     kept = set(results) - set(old)
     named = set().union(*in_background(partial(_named, store), kept, _SIDE_BY_SIDE))
-    settled = datetime.now(timezone.utc) - LONGEST_BUILD
     unnamed = (
         stored
         for stored in store.list(BLOBS)
-        if PurePosixPath(stored.path).name not in named and stored.modified < settled
+        if PurePosixPath(stored.path).name not in named and stored.modified < now - LONGEST_BUILD
     )
     return Room(old, tuple(unnamed))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Set
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 
 from pipeline.contract.file_digest import FileDigest
@@ -14,11 +14,6 @@ from targets.remote.store import PART, Store, Stored
 
 LONGEST_BUILD = timedelta(days=7)
 """How long bytes stay that no record names yet: a build may still be on its way to it."""
-
-
-def age(stored: Stored) -> timedelta:
-    """Return how long ago an object was stored."""
-    return datetime.now(timezone.utc) - stored.modified
 
 
 class Changed(Exception):
@@ -62,7 +57,7 @@ class Departure:
         """Return whether what is stored needs no other: an old one might be cleaned away just
         now."""
         right = stored.size == file.bytes and file.sha256 not in self._damaged
-        return right and age(stored) < LONGEST_BUILD / 2
+        return right and self._store.now() - stored.modified < LONGEST_BUILD / 2
 
     def _parts(self, file: FileDigest, source: Path, broken: list[Exception]) -> Iterator[bytes]:
         """Yield the bytes of ``file``, the last of them only when all have its digest: nobody sees

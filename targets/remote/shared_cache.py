@@ -29,7 +29,7 @@ from targets.figures import size
 from targets.intake import take_in
 from targets.remote.arrival import Arrival, BlobLost
 from targets.remote.background import in_background
-from targets.remote.departure import LONGEST_BUILD, Changed, Departure, age
+from targets.remote.departure import LONGEST_BUILD, Changed, Departure
 from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.pusher import Pusher
 from targets.remote.record import (
@@ -281,7 +281,8 @@ class SharedCache:
         path = result_path(step.key)
         found = self._store.read(path, LARGEST)
         if found is not None and not self._may_replace(found, step.key, travels):
-            if age(found[1]) > LONGEST_BUILD:  # `clean --remote` shall see that it is in use
+            unused = self._store.now() - found[1].modified
+            if unused > LONGEST_BUILD:  # `clean --remote` shall see that it is in use
                 self._store.create(path, *found)
             self._note(step.key)
             return

@@ -3,15 +3,16 @@ to do and contain no credential."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from targets.remote.address import open_store
-from targets.remote.failure import explain, has_no_bucket, scheme_of
+from targets.remote.failure import RemoteFailed, explain, has_no_bucket, scheme_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -26,6 +27,8 @@ READ_SECONDS = 30
 """How long a server may say nothing."""
 WRITE_SECONDS = 120
 """How long a part may take to get there: 90 kB/s are enough."""
+_CLOCK = "clock"
+"""An object that says nothing: what counts is when it was stored."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,24 @@ class Store:
     def _slow(self) -> ObjectStore:
         """Return the store for what is large: a part must have gone before the server answers."""
         return self._opened(self.address, WRITE_SECONDS)
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the store, which is that of its objects: the clock of
+        this machine may be wrong. The first call stores an object for that."""
+        stored, noted = self._clock
+        return stored + timedelta(seconds=time.monotonic() - noted)
+
+    @cached_property
+    def _clock(self) -> tuple[datetime, float]:
+        self.write(_CLOCK, iter([b""]), 0)
+        noted = time.monotonic()
+        stored = self.look(_CLOCK)
+        if stored is None:
+            raise RemoteFailed(
+                f"{self.address} lost what was just stored",
+                "look at what else removes things there",
+            )
+        return stored.modified, noted
 
     def look(self, path: str) -> Stored | None:
         """Return what is stored as ``path``; ``None`` if nothing is."""

@@ -39,7 +39,8 @@ def results(first: Report, second: Report) -> list[Difference]:
 
 def verdicts(first: Report, second: Report) -> list[Difference]:
     """Return the checks that ended differently."""
-    ended = [{check.name: check for check in report.checks} for report in (first, second)]
+    both = first, second
+    ended = [dict(zip(report.distinct_names, report.checks, strict=True)) for report in both]
     names = dict.fromkeys((*ended[0], *ended[1]))
     rows = (Difference(name, *(_ended(checks.get(name)) for checks in ended)) for name in names)
     status = [{name: check.status for name, check in checks.items()} for checks in ended]

@@ -6,14 +6,20 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
 
-from pipeline.contract.result import StepResult, Verdict
+from pipeline.contract.result import StepResult
 from pipeline.contract.schema import BuildConfig
 from pipeline.contract.sha256 import sha256_of_file
 from pipeline.verdicts.overall import overall
 from targets.cache import runtime_of
 from targets.config.load import LoadedConfig
 from targets.planner.build_plan import BuildPlan, PlannedStep
-from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
+from targets.report.report_schema import (
+    CheckVerdict,
+    InputsReport,
+    PassReport,
+    Report,
+    ToolchainReport,
+)
 from targets.version import quern_version
 
 
@@ -89,13 +95,12 @@ def evidence(checks: Iterable[StepResult], name: str) -> dict[str, JsonValue]:
     return table if isinstance(table, dict) else {}
 
 
-def verdicts_of(checks: Iterable[StepResult]) -> tuple[Verdict, ...]:
+def verdicts_of(checks: Iterable[StepResult]) -> tuple[CheckVerdict, ...]:
     """Return all verdicts. Those of a check with a name other than its type have it as a prefix."""
     return tuple(
-        verdict
-        if result.name == result.type
-        else verdict.model_copy(update={"name": f"{result.name}.{verdict.name}"})
+        CheckVerdict(**{**dict(verdict), "name": prefix + verdict.name, "check": result.name})
         for result in checks
+        for prefix in ("" if result.name == result.type else f"{result.name}.",)
         for verdict in result.verdicts
     )
 

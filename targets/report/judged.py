@@ -14,7 +14,7 @@ from targets.report.check_words import (
     check_types_with_words,
     find_words,
 )
-from targets.report.report_schema import PassReport, Report
+from targets.report.report_schema import CheckVerdict, PassReport, Report
 
 _OWN_QUESTION = "own"
 
@@ -70,10 +70,10 @@ def _judged(report: Report) -> Iterator[Judged]:
     checks = [step for step in report.passes if step.kind == "check"]
     given: set[tuple[str, str]] = set()
     for verdict in report.checks:
-        step = next((step for step in checks if _may_be_of(verdict, step, given)), None)
+        step = next((step for step in checks if _is_of(verdict, step, given)), None)
         if step is not None:
             given.add((step.name, verdict.name))
-        name = verdict.name.rpartition(".")[2]
+        name = verdict.name_in_check if verdict.check else verdict.name.rpartition(".")[2]
         words = find_words(name, None if step is None else step.type)
         yield Judged(
             verdict,
@@ -83,9 +83,11 @@ def _judged(report: Report) -> Iterator[Judged]:
         )
 
 
-def _may_be_of(verdict: Verdict, step: PassReport, given: Set[tuple[str, str]]) -> bool:
-    """Return whether a verdict of that name can be of the check ``step``, which has ``given`` each
-    of its verdicts once."""
+def _is_of(verdict: CheckVerdict, step: PassReport, given: Set[tuple[str, str]]) -> bool:
+    """Return whether the check ``step`` gave the verdict. Where an earlier version did not say
+    whose it is, its name tells, and that the check has ``given`` each of its verdicts once."""
+    if verdict.check:
+        return verdict.check == step.name
     prefix, _, name = verdict.name.rpartition(".")
     if (step.name, verdict.name) in given:
         return False

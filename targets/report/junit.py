@@ -29,7 +29,8 @@ def _suite(report: Report) -> ElementTree.Element:
     name = f"{report.build} for {report.target}"
     suite = ElementTree.Element("testsuite", name=name)
     for verdict in report.checks:
-        case = ElementTree.SubElement(suite, "testcase", name=visible(verdict.name), classname=name)
+        of = ", ".join(filter(None, (name, visible(verdict.check))))
+        case = ElementTree.SubElement(suite, "testcase", name=visible(verdict.name), classname=of)
         words = _words(verdict)
         if verdict.status == "failed":
             ElementTree.SubElement(case, "failure", message=words).text = words

@@ -157,9 +157,9 @@ def _points(report: Report) -> Iterator[Point]:
         for prompt, median in latency_of(report, figure).items():
             yield Point(_name(f"{figure}/{prompt}"), median)
     yield Point("size_bytes", report.size_bytes)
-    for check in report.checks:
+    for name, check in zip(report.distinct_names, report.checks, strict=True):
         if check.value is not None and check.unit != "problems":
-            yield Point(_name(f"checks/{check.name}"), check.value)
+            yield Point(_name(f"checks/{name}"), check.value)
     for step in report.passes:
         if step.kind == "pass":
             yield Point(_name(f"{step.name}/seconds"), step.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -80,6 +81,18 @@ class CheckedReport(Frozen):
     """Time in UTC, ISO 8601."""
 
 
+class CheckVerdict(Verdict):
+    """A verdict, and whose it is: several checks give one with the same name."""
+
+    check: str = ""
+    """Name of the check that gave it; empty if none did, and in reports of earlier versions."""
+
+    @property
+    def name_in_check(self) -> str:
+        """Return the name that its check gave it."""
+        return self.name.removeprefix(f"{self.check}.")
+
+
 class Report(Frozen):
     """The report of one build of one target."""
 
@@ -95,7 +108,7 @@ class Report(Frozen):
     inputs: InputsReport
     toolchain: ToolchainReport
     passes: tuple[PassReport, ...]
-    checks: tuple[Verdict, ...]
+    checks: tuple[CheckVerdict, ...]
     latency: dict[str, JsonValue] = Field(default_factory=dict)
     """Raw samples and figures of the ``latency`` check; times in milliseconds."""
     quality: dict[str, JsonValue] = Field(default_factory=dict)
@@ -109,13 +122,22 @@ class Report(Frozen):
     notes: tuple[str, ...] = ()
     checked: CheckedReport | None = None
     """Where the checks were run after the build, if they were."""
-    checks_as_built: tuple[Verdict, ...] = ()
+    checks_as_built: tuple[CheckVerdict, ...] = ()
     """If so, the verdicts of the build itself."""
 
     @property
     def size_bytes(self) -> int:
         """Return the size of the artifact."""
         return sum(file.bytes for file in self.files)
+
+    @property
+    def distinct_names(self) -> tuple[str, ...]:
+        """Return a name for each verdict that no other check's has."""
+        often = Counter(verdict.name for verdict in self.checks)
+        return tuple(
+            f"{one.check}.{one.name_in_check}" if one.check and often[one.name] > 1 else one.name
+            for one in self.checks
+        )
 
     @property
     def unconfined(self) -> str:

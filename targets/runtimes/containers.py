@@ -12,6 +12,7 @@ from requests.exceptions import RequestException
 
 from targets.disk import Need, require_room
 from targets.errors import EnvironmentUnable
+from targets.runtimes.heartbeat import while_answering
 from targets.runtimes.served_images import ServedImages
 from targets.toolchain.base import BaseSource, base_sources, ensure_base, no_base
 from targets.toolchain.engine import (
@@ -90,6 +91,10 @@ class Containers:
     def fetch(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
         """Get what the images that are not here need: they themselves from the registry, else the
         base to build them on. Raises ``EnvironmentUnable``."""
+        with while_answering(self.client):
+            self._fetch(toolchains, say)
+
+    def _fetch(self, toolchains: Iterable[Toolchain], say: Callable[[str], None]) -> None:
         with _answering(self.client):
             missing = self._missing_images(toolchains)
         if self._served is not None:

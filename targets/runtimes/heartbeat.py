@@ -29,6 +29,9 @@ PATIENCE = 60.0
 """Seconds without an answer after which an engine is given up; one that is busy may take long."""
 _BEATS = 4
 """How often it is asked in that time."""
+_ASKED_AT_LENGTH = 2
+"""How many questions, one after another, that time has room for: behind a slow line that is busy
+with what is sent, an answer takes long too."""
 
 
 class Heartbeat:
@@ -38,7 +41,7 @@ class Heartbeat:
         """``give_up`` is called once the engine has not answered for ``patience`` seconds."""
         self._client = client
         self._give_up = give_up
-        self._beat = patience / _BEATS
+        self._patience = patience
         self._over = threading.Event()
         self._deciding = threading.Lock()
         self.silent = False
@@ -58,12 +61,17 @@ class Heartbeat:
             self._over.set()
 
     def _listen(self) -> None:
-        missed = 0
-        while missed < _BEATS:
-            began = time.monotonic()
-            missed = 0 if answers(self._client, self._beat) else missed + 1
-            if self._over.wait(max(0.0, began + self._beat - time.monotonic())):
-                return
+        beat, longest = self._patience / _BEATS, self._patience / _ASKED_AT_LENGTH
+        asked = answered = time.monotonic()
+        while not self._over.wait(max(0.0, asked + beat - time.monotonic())):
+            asked = time.monotonic()
+            left = max(
+                beat, answered + self._patience - asked
+            )  # this process may have been stopped
+            if answers(self._client, min(longest, left)):
+                answered = time.monotonic()
+            elif time.monotonic() - answered >= self._patience:
+                break
         with self._deciding:
             if not self._over.is_set():
                 self.silent = True
@@ -75,9 +83,11 @@ class _GivenUp(KeyboardInterrupt):
 
 
 @contextmanager
-def while_answering(client: DockerClient | None, patience: float = PATIENCE) -> Iterator[None]:
+def while_answering(
+    client: DockerClient | None, patience: float = PATIENCE, silent: str = SILENT
+) -> Iterator[None]:
     """Raise ``EnvironmentUnable`` in the block once the engine has not answered for ``patience``
-    seconds, whatever the block waits for.
+    seconds, whatever the block waits for. ``silent`` says in words that it does not.
 
     A signal gets the main thread out of a call that blocks; elsewhere, and without a client, the
     block just runs.
@@ -97,8 +107,8 @@ def while_answering(client: DockerClient | None, patience: float = PATIENCE) -> 
         if not heartbeat.silent:
             raise
         if not isinstance(ended, Interrupted):
-            raise EnvironmentUnable(SILENT, RESTART) from None
-        raise EnvironmentUnable(f"{SILENT}: {ended}", f"{RESTART}\n{ended.hint}") from None
+            raise EnvironmentUnable(silent, RESTART) from None
+        raise EnvironmentUnable(f"{silent}: {ended}", f"{RESTART}\n{ended.hint}") from None
     finally:
         signal.signal(signal.SIGUSR1, before)
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, cast
 
@@ -32,6 +32,7 @@ from targets.toolchain.engine import (
     request_timeout,
     short_tags,
 )
+from targets.toolchain.engine_clock import engine_time, time_of
 from targets.toolchain.engine_lock import engine_lock
 from targets.toolchain.registry.expected import ExpectedImage, settings_in
 from targets.toolchain.registry.image_registry import ImageRegistry, PulledImage
@@ -216,13 +217,8 @@ def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[Super
 
 
 def _last_used(image: EngineImage) -> datetime:
-    tagged = _time(image.attrs.get("Metadata", {}).get("LastTagTime") or image.attrs["Created"])
-    return max(tagged, _time(image.attrs["Created"]))
-
-
-def _time(text: str) -> datetime:
-    """Return a time that the engine wrote, of which only 19 characters are always there."""
-    return datetime.fromisoformat(f"{text[:19]}+00:00")
+    tagged = time_of(image.attrs.get("Metadata", {}).get("LastTagTime") or image.attrs["Created"])
+    return max(tagged, time_of(image.attrs["Created"]))
 
 
 def image_needs(
@@ -414,10 +410,10 @@ def _removed_soon(client: DockerClient, stage: str) -> bool:
 def _remove_first_stages(client: DockerClient, stage: str) -> None:
     """Remove the untagged image of the first stage ``stage``, which has several GB, and those that
     killed builds left. A build with another cache may run beside this one: its is younger."""
-    left = datetime.now(timezone.utc) - timedelta(seconds=_BUILD_SECONDS)
+    left = engine_time(client) - timedelta(seconds=_BUILD_SECONDS)
     with request_timeout(client, _BUILD_SECONDS):  # a busy disk takes minutes for it
         for image in client.images.list(filters={"label": _STAGE_LABEL, "dangling": True}):
-            made = _time(image.attrs["Created"])
+            made = time_of(image.attrs["Created"])
             if image.labels[_STAGE_LABEL] == stage or made < left:
                 with suppress(APIError):  # another build uses it, and removes it when done
                     client.images.remove(str(image.id))

@@ -62,8 +62,8 @@ class Kind:
 
 JOBS = (
     Kind("nothing", registry=False, shared=True),  # it fills the shared cache
-    Kind("a registry with the image, {size}", registry=True, shared=False),
-    Kind("a registry and a shared cache", registry=True, shared=True),
+    Kind("a registry with the image, {size}, and a shared cache", registry=True, shared=True),
+    Kind("the registry alone", registry=True, shared=False),
     Kind("both, and a changed row of the data", registry=True, shared=True, changed=True),
 )
 

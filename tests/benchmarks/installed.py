@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from targets.cli.options import DEFAULT_CONFIG, PROJECT
@@ -97,6 +99,7 @@ class _Newcomer:
         ):
             again = " again" if words == ["build-cpu"] and (self._folder / "dist").exists() else ""
             yield self._row(f"`pipx run … quern {' '.join(words)}`{again}", [*run, *words])
+        yield self._served([*run, "serve", "--port", "0"])
         yield self._action()
 
     def _wheel(self) -> Path:
@@ -120,6 +123,26 @@ class _Newcomer:
             if done.returncode not in (0, 3):  # a build whose quality misses a limit is one
                 sys.exit(done.returncode)
         return f"| {what} | {time.perf_counter() - began:.0f} |"
+
+    def _served(self, command: Sequence[str]) -> str:
+        """Serve, ask once over HTTP, and stop."""
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=self._folder, env=self._environment(), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        try:
+            address = next(line for line in process.stdout if line.startswith("http")).split()[0]
+            (model,) = requests.get(f"{address}/models", timeout=60).json()["data"]
+            question = {"role": "user", "content": "cricket is a wonderful sport!"}
+            asked = {"model": model["id"], "messages": [question]}
+            answered = requests.post(f"{address}/chat/completions", json=asked, timeout=60)
+            seconds = time.perf_counter() - began
+            sys.stderr.write(f"{answered.json()['choices'][0]['message']['content']}\n")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        return f"| `pipx run … quern serve`, until the first answer over HTTP | {seconds:.0f} |"
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "QUERN_CACHE"}

@@ -28,12 +28,15 @@ from tests.benchmarks import pages
 from tests.benchmarks.pages import Section
 from tests.support.engine_elsewhere import EngineElsewhere, Proxy, SshServer
 
-_COLUMNS = ("what", "seconds", "sent", "received")
+Results = Mapping[str, object]
+"""The files of passes, with their digests, by key."""
+
+_COLUMNS = ("what", "seconds", "sent", "received", "passes as here")
 _HOW = """\
 `configs/tone.toml` for cpu from an empty result cache, on an engine of another machine as seen from
 here: behind mutual TLS, then behind SSH, where the image is by then. Bytes are those on the wire,
-both ways, of a proxy that all of it goes through. Keys and bytes of results are those of a build
-here: {same} of {all}."""
+both ways, of a proxy that all of it goes through. A pass is as here if it has the key and the bytes
+that the build here gave it."""
 
 
 @dataclass(frozen=True)
@@ -53,41 +56,58 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@dataclass(frozen=True)
+class Built:
+    """What one build took, and what it made."""
+
+    what: str
+    seconds: float
+    sent: int
+    received: int
+    results: Results
+
+
 def main() -> None:
     """Measure, show, and write the section."""
     arguments = parser().parse_args()
     pages.require_clean(arguments.out)
     origin = pages.origin("./nox -s bench-systems", pages.beside())
     with tempfile.TemporaryDirectory(prefix="quern-systems-") as name:
-        rows, made = measure(Path(name))
-        here = made_here(Path(name) / "here")
-    same = sum(here.get(key) == files for one in made for key, files in one.items())
-    how = _HOW.format(same=same, all=sum(map(len, made)))
-    section = Section("systems", "Building on another machine", rows, how, _COLUMNS)
-    pages.measure(section, arguments.out, origin)
+        rows = compared(measure(Path(name)))
+        section = Section("systems", "Building on another machine", rows, _HOW, _COLUMNS)
+        pages.measure(section, arguments.out, origin)
 
 
-def measure(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
-    """Return one table row per build, and the results of each way by key."""
+def compared(builds: Iterator[Built]) -> Iterator[str]:
+    """Yield one table row per build, the first of which is the one here."""
+    here = next(builds)
+    yield f"| {here.what} | {here.seconds:.0f} | – | – | – |"
+    for one in builds:
+        same = sum(one.results.get(key) == files for key, files in here.results.items())
+        moved = f"{size(one.sent)} | {size(one.received)}"
+        yield f"| {one.what} | {one.seconds:.0f} | {moved} | {same} of {len(here.results)} |"
+
+
+def measure(folder: Path) -> Iterator[Built]:
+    """Yield a build here, then two on the engine for each way to it."""
+    began = time.perf_counter()
+    build(DEFAULT_CONFIG, folder / "here" / "cache", {})
+    seconds = time.perf_counter() - began
+    yield Built("here: a build from nothing", seconds, 0, 0, results(folder / "here" / "cache"))
     (folder / "engine").mkdir()
     engine = EngineElsewhere(folder / "engine")
     ssh = SshServer(folder / "sshd")
     engine.start()
     ssh.start()
-    rows: list[str] = []
-    made: list[dict[str, object]] = []
     try:
         for way in ways(engine, ssh):
             cache = folder / way.name / "cache"
             config = configured(folder / way.name, way, engine)
             for what in ("a build from nothing", "the same build once more"):
-                rows.append(row(f"{way.name}: {what}", *timed(way, config, cache)))
-                pages.say(rows[-1])
-            made.append(results(cache))
+                yield timed(f"{way.name}: {what}", way, config, cache)
     finally:
         ssh.stop()
         engine.stop()
-    return rows, made
 
 
 def ways(engine: EngineElsewhere, ssh: SshServer) -> Iterator[Way]:
@@ -112,20 +132,14 @@ def configured(folder: Path, way: Way, engine: EngineElsewhere) -> Path:
     return config
 
 
-def made_here(folder: Path) -> dict[str, object]:
-    """Return the results of the same build on this machine, by key."""
-    cache = folder / "cache"
-    build(DEFAULT_CONFIG, cache, {})
-    return results(cache)
-
-
-def timed(way: Way, config: Path, cache: Path) -> tuple[float, int, int]:
-    """Return the wall seconds of a build, and the bytes that it sent and received."""
+def timed(what: str, way: Way, config: Path, cache: Path) -> Built:
+    """Return what a build took, in wall seconds and in bytes that it sent and received."""
     sent, received = way.proxy.sent, way.proxy.received
     began = time.perf_counter()
     build(config, cache, way.environment)
     seconds = time.perf_counter() - began
-    return seconds, way.proxy.sent - sent, way.proxy.received - received
+    moved = (way.proxy.sent - sent, way.proxy.received - received)
+    return Built(what, seconds, *moved, results(cache))
 
 
 def build(config: Path, cache: Path, environment: Mapping[str, str]) -> None:
@@ -142,7 +156,7 @@ def build(config: Path, cache: Path, environment: Mapping[str, str]) -> None:
         sys.exit(done.returncode)
 
 
-def results(cache: Path) -> dict[str, object]:
+def results(cache: Path) -> Results:
     """Return the files of every pass that a build with a cache has made, with their digests, by
     key: of those too that stayed where they were made."""
     found = {}
@@ -152,11 +166,6 @@ def results(cache: Path) -> dict[str, object]:
         if not result["verdicts"] and not result["evidence"]:
             found[result["key"]] = result["files"]
     return found
-
-
-def row(name: str, seconds: float, sent: int, received: int) -> str:
-    """Return one line of the table."""
-    return f"| {name} | {seconds:.0f} | {size(sent)} | {size(received)} |"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from targets.runtimes.driver import Driver, driver_of
 from tests.support.command import Quern
 from tests.support.project import Project
 from tests.support.quick_builds import cached, quick_project, report_of
-from tests.support.running_builds import Running, slow_project
+from tests.support.running_builds import SAYS_WHERE_IT_STANDS, Running, slow_project
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def running(quern: Quern, tmp_path: Path) -> Iterator[Any]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=quern.environment(),
+            env=quern.environment(SAYS_WHERE_IT_STANDS),
         )
         processes.append(process)
         return Running(process)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -16,22 +17,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import DockerClient
+from docker.errors import ImageNotFound
 
 from pipeline.contract.plan import Plan, Step
 from targets.cache import Cache
 from targets.cli.options import PROJECT
 from targets.config.load import load_config
 from targets.devices.device import Device
+from targets.digests import Digests
 from targets.errors import EnvironmentUnable
 from targets.place import Place
 from targets.planner.planner import Planner
+from targets.runtimes.heartbeat import PATIENCE as SILENCE
+from targets.runtimes.heartbeat import SILENT
 from targets.runtimes.runtime import Mount, RunRequest
+from targets.systems.engine.address import EngineAddress
+from targets.systems.engine.images import output_of, send_image
+from targets.systems.engine.inputs import HELPER_LABEL, send, whole_volumes
+from targets.systems.engine.link import Link
 from targets.systems.find import system_of
 from targets.systems.job_notes import JobNotes
 from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system_runtime import SystemRuntime
+from targets.systems.tree import Tree, tree_of
 from targets.target import load_target
-from targets.toolchain.image import expected_image
+from targets.toolchain.image import PYTHON, ensure_image, expected_image, find_image
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -42,18 +53,37 @@ from tests.support.engine_elsewhere import (
     EngineElsewhere,
     SshServer,
     engine_elsewhere,
+    in_memory,
     ssh_server,
 )
-from tests.support.gated_builds import GatedBuild, Surroundings, gated_project
+from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_project
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
+from tests.support.small_toolchains import small_toolchain
 from tests.support.system_life import Life, LifeInBrief
 
 pytestmark = pytest.mark.engine
 
 PATIENCE = 30
 """Seconds: of a machine that does much else at the same time."""
+RESUMING = """
+class Resuming(BasePass[NoParams]):
+    Params = NoParams
+    consumes = {"model": "checkpoint"}
+    produces = "checkpoint"
+    resumes = True
+
+    def run(self, inputs, params, out_dir):
+        with (inputs.unfinished / "runs").open("a") as file:
+            file.write("run ")
+        wait(out_dir)
+        (out_dir / "runs").write_text((inputs.unfinished / "runs").read_text())
+        return {}
+"""
+SECOND = '[passes.second]\ntype = "gated.py:Resuming"'
+GIVEN_UP = 2 * SILENCE
+"""Seconds within which a build gives up an engine that stands still."""
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +235,39 @@ def test_a_build_over_tls(fresh: Quern, engine: EngineElsewhere, project: Projec
     assert engine.left() == []
     output = project.folder / "dist/small/cpu/model"
     assert (output / "whole").read_text() == "half of it"
+
+
+def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    (project.folder / "gated.py").write_text(CODE + RESUMING)
+    project.edit('[passes.second]\ntype = "gated.py:Gated"', SECOND)
+    build = started(fresh, engine, project)
+    try:
+        build.reach("second ...")
+        while runs(engine) != ["run "]:
+            assert build.process.poll() is None, build.said
+            time.sleep(0.05)
+        build.process.send_signal(signal.SIGINT)
+        assert build.finish(120) == 130, build.said
+    finally:
+        build.kill()
+    assert runs(engine) == ["run "]
+    assert engine.left() == []
+    again = started(fresh, engine, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert (project.folder / "dist/small/cpu/model/runs").read_text() == "run run "
+    assert runs(engine) == []
+    assert not [name for name in engine.inputs() if "unfinished" in name]
+
+
+def runs(engine: EngineElsewhere) -> list[str]:
+    """Return what resumable steps have written down that are not finished."""
+    volumes = (engine.folder / "data-root" / "volumes").glob("quern-unfinished-*/_data/kept/runs")
+    return [file.read_text() for file in volumes]
 
 
 def test_a_connection_that_drops(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
@@ -468,6 +531,55 @@ def test_an_image_is_pulled_there_from_the_registry_of_the_config(
     assert engine.left() == []
 
 
+@pytest.mark.slow
+def test_an_image_that_was_pulled_here_is_sent_to_where_the_registry_is_out_of_reach(
+    engine: EngineElsewhere,
+    project: Project,
+    fresh: Quern,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program("registry", PROGRAM)
+    toolchain = load_target("cpu").toolchain(this_machine())
+    expected = expected_image(toolchain)
+    gated = engine.client.images.get("quern/cpu:gated")
+    with in_memory("1g") as folder:
+        here = EngineElsewhere(folder)
+        here.start()
+        monkeypatch.setenv("DOCKER_HOST", here.address)
+        try:
+            with registry(tmp_path / "data", before=here.beside, connect=here.connected) as served:
+                images = ImageRegistry(RegistrySettings(served.repository))
+                here.client.images.load(b"".join(gated.save()))
+                images.push(here.client, str(gated.id), expected, None, lambda _: None)
+                assert here.client.images.list() == []
+                pulled = images.fetch(here.client, expected, lambda _: None)
+            assert pulled is not None
+            engine.client.images.remove(str(gated.id), force=True)
+            text = project.config.read_text()
+            project.config.write_text(f'{text}\n[toolchain]\nregistry = "{served.repository}"\n')
+            build = started(fresh, engine, project)
+            try:
+                assert build.complete() == 0, build.said
+            finally:
+                build.kill()
+            assert "sending the image of cpu to box" in build.said
+            sent = engine.client.images.get(str(gated.id))
+            assert sent.tags == [images.name(expected)]
+            # Who does not name the registry has not verified it, and neither has who cannot see
+            # what was pulled here.
+            assert find_image(engine.client, toolchain) is None
+            assert find_image(engine.client, toolchain, images) is None
+            made = report_of(project)["toolchain"]
+            assert made["image"] == f"{images.name(expected)}@{pulled.digest}"
+        finally:
+            here.stop()
+            engine.client.images.get(str(gated.id)).tag("quern/cpu", "gated")
+            with suppress(ImageNotFound):
+                engine.client.images.remove(images.name(expected))
+    assert engine.left() == []
+
+
 def test_doctor_examines_the_systems_of_a_config(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
@@ -518,7 +630,7 @@ def test_a_connection_that_drops_while_inputs_are_sent(
 ) -> None:
     engine.forget_inputs()
     before = engine.proxy.dropped
-    engine.proxy.drop_after(400_000)
+    engine.proxy.once_sent(400_000, engine.proxy.drop)
     build = started(fresh, engine, project)
     try:
         assert build.complete() == 0, build.said
@@ -544,6 +656,132 @@ def test_a_connection_that_drops_while_results_are_fetched(
         build.kill()
     assert engine.proxy.dropped == before + 1
     assert build.said.count("✓ first") == 1
+    assert engine.left() == []
+
+
+FROZEN = "the engine of box does not answer"
+
+
+def tree_with(folder: Path, size: int) -> Tree:
+    """Return a tree of one file of that size, which nobody has sent yet."""
+    folder.mkdir()
+    (folder / "noise").write_bytes(os.urandom(size))
+    return tree_of(folder, Digests(folder.parent / "digests.sqlite"))
+
+
+def test_an_engine_that_stands_still_while_inputs_are_sent_is_given_up(
+    engine: EngineElsewhere, tmp_path: Path
+) -> None:
+    tree = tree_with(tmp_path / "large", 24 << 20)
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE, silence=1)
+    (image,) = (str(one.id) for one in engine.client.images.list(name="quern/cpu"))
+
+    def sent() -> None:
+        send(link, image, PYTHON, {tree.digest: tree}, PATIENCE, print)
+
+    engine.proxy.once_sent(2 << 20, engine.freeze)
+    try:
+        with pytest.raises(EnvironmentUnable) as ended:
+            sent()
+    finally:
+        engine.thaw()
+    assert str(ended.value) == FROZEN
+    assert tree.digest not in whole_volumes(engine.client)
+    sent()
+    link.close()
+    assert tree.digest in whole_volumes(engine.client)
+    for left in engine.left_containers():  # it would end by itself
+        engine.client.api.remove_container(left, force=True)
+
+
+def test_what_a_container_says_is_not_waited_for_where_its_engine_stands_still(
+    engine: EngineElsewhere,
+) -> None:
+    """In any thread: `doctor` asks in one of its own."""
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE)
+    (image,) = (str(one.id) for one in engine.client.images.list(name="quern/cpu"))
+    wait = [PYTHON, "-c", "import time; time.sleep(4)"]
+    ended: list[EnvironmentUnable] = []
+
+    def ask() -> None:
+        with pytest.raises(EnvironmentUnable) as unable:
+            output_of(link.client(), image, wait, patience=1)
+        ended.append(unable.value)
+
+    def running() -> bool:
+        return bool(engine.client.containers.list(filters={"label": HELPER_LABEL}))
+
+    asking = threading.Thread(target=ask)
+    try:
+        asking.start()
+        while not running():
+            time.sleep(0.05)
+        engine.freeze()
+        asking.join(GIVEN_UP)
+    finally:
+        engine.thaw()
+    assert [str(one) for one in ended] == [SILENT]
+    gone_within(engine, 2 * PATIENCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True], ids=["nobody stops it", "Ctrl-C"])
+def test_a_build_gives_up_an_engine_that_stands_still_while_inputs_are_sent(
+    fresh: Quern, engine: EngineElsewhere, project: Project, stopped: bool
+) -> None:
+    engine.forget_inputs()
+    frozen = threading.Event()
+
+    def freeze() -> None:
+        engine.freeze()
+        frozen.set()
+
+    engine.proxy.once_sent(400_000, freeze)
+    build = started(fresh, engine, project)
+    try:
+        assert frozen.wait(60), build.said
+        began = time.monotonic()
+        if stopped:
+            build.process.send_signal(signal.SIGINT)
+        code = build.finish(GIVEN_UP)
+        took = time.monotonic() - began
+    finally:
+        engine.thaw()
+        build.kill()
+    assert code == (130 if stopped else 4), build.said
+    assert "Traceback" not in build.said
+    assert ("box does not answer" if stopped else FROZEN) in build.said
+    assert stopped or took > SILENCE  # an engine that is busy is waited for
+    gone_within(engine, 4 * PATIENCE)
+    again = started(fresh, engine, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_engine_that_stands_still_while_an_image_is_sent_is_given_up(
+    engine: EngineElsewhere,
+    docker_client: DockerClient,
+    cache_dir: Path,
+    tmp_path: Path,
+) -> None:
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE, silence=5)
+    with small_toolchain(tmp_path, docker_client, "frozen") as toolchain:
+        built = ensure_image(docker_client, toolchain, cache_dir, print)
+        engine.proxy.once_sent(2 << 20, engine.freeze)
+        try:
+            with pytest.raises(EnvironmentUnable) as ended:
+                send_image(link, toolchain, None, print)
+        finally:
+            engine.thaw()
+        assert str(ended.value) == FROZEN
+        assert find_image(engine.client, toolchain) is None
+        assert send_image(link, toolchain, None, print) == built
+        engine.client.images.remove(built.tag)
+    link.close()
     assert engine.left() == []
 
 

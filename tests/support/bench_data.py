@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pipeline.contract.file_digest import FileDigest
-from pipeline.contract.result import Status, Verdict
+from pipeline.contract.result import Status
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
 from pipeline.statistics.paired import share_interval
@@ -25,7 +25,7 @@ from targets.bench.bench_schema import (
     Unverified,
 )
 from targets.bench.summaries import summarize
-from targets.report.report_schema import InputsReport, ToolchainReport
+from targets.report.report_schema import CheckVerdict, InputsReport, ToolchainReport
 
 AT = datetime(2026, 11, 25, 2, tzinfo=timezone.utc)
 LENGTHS = {"short": 29, "128": 128, "512": 512, "1024": 1024, "2112": 2112}
@@ -149,10 +149,12 @@ def target(
     **changes: Any,
 ) -> TargetBench:
     verdicts = (
-        Verdict(
+        CheckVerdict(
             name="accuracy", status="passed", value=0.935, limit=0.9, relation=">=", unit="share"
         ),
-        Verdict(name="token_ms", status="passed", value=0.11, limit=20, relation="<=", unit="ms"),
+        CheckVerdict(
+            name="token_ms", status="passed", value=0.11, limit=20, relation="<=", unit="ms"
+        ),
     )
     return TargetBench(
         target=name,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.contract.result import Verdict
 from targets.bench.baseline import EarlierArtifact
 from targets.bench.bench_schema import Bench, Unverified
 from targets.bench.compare_benches import compare
+from targets.report.report_schema import CheckVerdict
 from tests.support.bench_data import bench, measured, measurement, target, whole_bench
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x>|`*$x_$'
@@ -22,7 +22,7 @@ def compared() -> Bench:
 def hostile() -> Bench:
     spoiled = target(
         measurements=[measurement(measured(1, prompts=("short",)), device=HOSTILE)],
-        checks=(Verdict(name=HOSTILE, status="failed", detail=HOSTILE),),
+        checks=(CheckVerdict(name=HOSTILE, status="failed", detail=HOSTILE),),
         unverified=(Unverified(what=HOSTILE, why=HOSTILE),),
         notes=(HOSTILE,),
         quality={

@@ -135,7 +135,7 @@ class Proxy:
         self.sent = 0
         """Bytes that went to the engine."""
         self.received = 0
-        self._drop_after: int | None = None
+        self._once_sent: tuple[int, Callable[[], None]] | None = None
         self._drop_after_received: int | None = None
         self.dropped = 0
         """How often all connections were dropped."""
@@ -150,9 +150,9 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def drop_after(self, sent: int) -> None:
-        """Cut every connection once so many more bytes were sent to the engine."""
-        self._drop_after = self.sent + sent
+    def once_sent(self, more: int, do: Callable[[], None]) -> None:
+        """Call ``do`` once so many more bytes were sent to the engine."""
+        self._once_sent = (self.sent + more, do)
 
     def drop_after_received(self, received: int) -> None:
         """Cut every connection once so many more bytes came from the engine."""
@@ -193,9 +193,9 @@ class Proxy:
             while data := source.recv(1 << 18):
                 if out:
                     self.sent += len(data)
-                    if self._drop_after is not None and self.sent > self._drop_after:
-                        self._drop_after = None
-                        self.drop()
+                    if self._once_sent is not None and self.sent > self._once_sent[0]:
+                        (_, do), self._once_sent = self._once_sent, None
+                        do()
                 else:
                     self.received += len(data)
                     limit = self._drop_after_received

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.result import Verdict
 from pipeline.verdicts.overall import overall
-from targets.report.report_schema import InputsReport, PassReport, Report, ToolchainReport
+from targets.report.report_schema import (
+    CheckVerdict,
+    InputsReport,
+    PassReport,
+    Report,
+    ToolchainReport,
+)
 
 ACCURACY = Verdict(
     name="accuracy", status="passed", value=0.934, limit=0.9, relation=">=", unit="share"
@@ -42,7 +48,7 @@ def make_report(*checks: Verdict) -> Report:
                 peak_rss_bytes=1_200_000_000,
             ),
         ),
-        checks=checks,
+        checks=tuple(CheckVerdict(**dict(check)) for check in checks),
         quality={
             "metric": "accuracy",
             "samples": 540,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.project import Project
 from tests.support.quick_builds import quick_project
+
+SAYS_WHERE_IT_STANDS = {"PYTHONFAULTHANDLER": "1"}
+"""The variables of a process that shows what its threads do when SIGABRT ends it."""
 
 
 def slow_project(folder: Path, seed: int) -> Project:
@@ -51,6 +57,14 @@ class Running:
             time.sleep(0.02)
 
     def finish(self, seconds: float) -> int:
-        code = self.process.wait(timeout=seconds)
+        """Return the exit code. A build that has not ended in time says where it stands, if it runs
+        with :data:`SAYS_WHERE_IT_STANDS`."""
+        try:
+            code = self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(timeout=60)
+            self._reader.join()
+            pytest.fail(f"not ended after {seconds} s:\n{''.join(self.lines)}")
         self._reader.join()
         return code

@@ -17,7 +17,7 @@ from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.figures import age, size
-from targets.remote.failure import RemoteFailed
+from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.store import Store
 from targets.runtimes.killed_runs import remove_killed_runs
 from targets.systems.left_outputs import LeftOutputs
@@ -112,14 +112,22 @@ def _clean_shared(
     table: SharedCacheTable | None, days: float, dry_run: bool, as_json: bool
 ) -> None:
     from targets.remote.background import in_background
-    from targets.remote.clean import find_room, remove
+    from targets.remote.clean import Room, find_room, remove
 
     if table is None:
         raise click.UsageError("the config has no [cache]: name one that has with --config")
     store = Store(table.remote)
+
+    def find(unused: timedelta) -> Room:
+        try:
+            return find_room(store, unused, store.now())
+        except RemoteRefused:  # only who may write can ask for its time
+            if not dry_run:
+                raise
+            return find_room(store, unused, datetime.now(timezone.utc))
+
     try:
-        before = datetime.now(timezone.utc) - timedelta(days=days)
-        (room,) = in_background(partial(find_room, store), [before], 1)
+        (room,) = in_background(find, [timedelta(days=days)], 1)
         if not dry_run:
             in_background(partial(remove, store), [room], 1)
     except RemoteFailed as failed:

@@ -13,6 +13,7 @@ from docker import DockerClient
 from docker.errors import APIError
 from docker.types import LogConfig, Mount
 
+from pipeline.contract.plan import unfinished_root
 from targets.devices import cuda
 from targets.devices.device import CPU, Device
 from targets.errors import EnvironmentUnable
@@ -35,11 +36,22 @@ from targets.systems.engine.images import (
     output_of,
     send_base,
     send_image,
+    sent_image,
 )
 from targets.systems.engine.inputs import remove_unneeded, send, whole_volumes
-from targets.systems.engine.job import MARK_LABEL, OWN, WORK, EngineJob, container_of
+from targets.systems.engine.job import (
+    JOB_LABEL,
+    MARK_LABEL,
+    OWN,
+    WORK,
+    EngineJob,
+    container_of,
+    remove_ownerless,
+)
 from targets.systems.engine.keeper import kept
 from targets.systems.engine.link import Link
+from targets.systems.engine.unfinished import FOLDER, remove_abandoned, unfinished_volumes
+from targets.systems.job_notes import JobNotes
 from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
@@ -55,8 +67,6 @@ from targets.toolchain.image import (
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
-
-JOB_LABEL = "quern.job"
 
 _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
@@ -87,6 +97,16 @@ class EngineFound:
     gpus: cuda.Gpus | None
 
 
+@dataclass(frozen=True)
+class Volumes:
+    """Volumes that a job has beside its own."""
+
+    inputs: Mapping[str, str]
+    """What it may read, by digest."""
+    unfinished: Mapping[str, str]
+    """What steps can go on with, by the names of their roots."""
+
+
 class EngineSystem:
     """An engine of another machine, or one that sees no folder of this one."""
 
@@ -111,6 +131,7 @@ class EngineSystem:
         self._registry = None if registry is None else ImageRegistry(registry)
         self._link = Link(name, address, lease_seconds)
         self._seen: Seen | None = None
+        self._submitted: dict[str, EngineJob] = {}
 
     @property
     def where(self) -> str:
@@ -125,7 +146,7 @@ class EngineSystem:
         """Return whether its image is there."""
         client = self._link.client()
         require_same_platform(client, toolchain)
-        if find_image(client, toolchain, self._registry) is not None:
+        if self._found(toolchain) is not None:
             return f"the image of {toolchain.target} is there"
         if self._registry is None:
             why = ""
@@ -143,8 +164,10 @@ class EngineSystem:
         image = (
             self._found(toolchain)
             or self._pulled(toolchain, say)
-            or send_image(self._link, toolchain, say)
-            or self._link.again(lambda client: ensure_image(client, toolchain, self._cache, say))
+            or send_image(self._link, toolchain, self._registry, say)
+            or self._link.at_length(
+                lambda client: ensure_image(client, toolchain, self._cache, say)
+            )
         )
         self._seen = self._link.again(lambda client: look(client, image.id, self._python))
         if absent := lacking(self._seen.flags):
@@ -167,14 +190,17 @@ class EngineSystem:
         )
 
     def _found(self, toolchain: Toolchain) -> Image | None:
-        return self._link.again(lambda client: find_image(client, toolchain, self._registry))
+        found = self._link.again(lambda client: find_image(client, toolchain, self._registry))
+        return found or sent_image(self._link, toolchain, self._registry)
 
     def _pulled(self, toolchain: Toolchain, say: Say) -> Image | None:
         """Have the engine pull the image; ``None``, and a line that says why, if it cannot."""
         registry = self._registry
         if registry is None:
             return None
-        lack = self._link.again(lambda client: ServedImages(client, registry).pull(toolchain, say))
+        lack = self._link.at_length(
+            lambda client: ServedImages(client, registry).pull(toolchain, say)
+        )
         if lack:
             say(f"the image of {toolchain.target} is sent or built there: {lack}")
         return self._found(toolchain)
@@ -198,7 +224,9 @@ class EngineSystem:
             version=str(version["Version"]),
             cores=int(info["NCPU"]),
             memory=int(info["MemTotal"]),
-            seen=None if image is None else look(client, image, self._python),
+            seen=None
+            if image is None
+            else self._link.again(lambda client: look(client, image, self._python)),
             runs_gpus=cuda.ENGINE_RUNTIME in info.get("Runtimes", {}),
             gpus=None if image is None else self._gpus(image),
         )
@@ -227,7 +255,14 @@ class EngineSystem:
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
-        return EngineJob(self._link, job_id, self._lease_seconds, self._python)
+        return self._submitted.get(job_id) or self._job(job_id)
+
+    def _job(self, job_id: str) -> EngineJob:
+        return EngineJob(self._link, job_id, self._lease_seconds, self._owner, self._python)
+
+    @property
+    def _owner(self) -> str:
+        return JobNotes(self._cache).owner
 
     def has(self, tree: str) -> bool:
         """Return whether a volume has the tree whole."""
@@ -255,14 +290,14 @@ class EngineSystem:
         say: Say,
     ) -> EngineJob:
         """Start the job in a container of ``image``."""
-        job = self.job(job_id)
+        job = self._submitted[job_id] = self._job(job_id)
         try:
             if job.state().phase in ("running", "ended"):
                 say(f"going on with the job {job_id} on {self.name}")
                 return job
             job.cancel()  # one that was made and never started
             self._send(image, task, material, say)
-            self._link.again(
+            self._link.at_length(
                 lambda client: self._start(client, image, job_id, toolchain, task, material)
             )
         except APIError as error:
@@ -308,16 +343,26 @@ class EngineSystem:
             raise EnvironmentUnable(
                 f"inputs were removed from {self.name} at that very moment", "run again"
             )
-        options = self._options(client.info(), inputs, job_id, toolchain, task, material)
+        remove_ownerless(client, JOB_LABEL)
+        remove_abandoned(client)
+        resumable = [step.key for step in task.plan.steps if step.resumes]
+        unfinished = {
+            unfinished_root(key): volume
+            for key, volume in unfinished_volumes(client, self._owner, resumable).items()
+        }
+        volumes = Volumes(inputs, unfinished)
+        options = self._options(client.info(), volumes, job_id, toolchain, task, material)
         client.containers.create(image, name=name, **options)
         with request_timeout(client, _SEND_SECONDS):
             client.api.put_archive(name, OWN, _one(*_own_files(task, material)))
+            for root in unfinished:
+                client.api.put_archive(name, f"{_ROOTS}/{root}", _one(folder_entry(FOLDER, _USER)))
         client.api.start(name)
 
     def _options(
         self,
         info: Mapping[str, Any],
-        inputs: Mapping[str, str],
+        volumes: Volumes,
         job_id: str,
         toolchain: Toolchain,
         task: Task,
@@ -327,6 +372,7 @@ class EngineSystem:
         mark = f"quern-ended {secrets.token_hex(8)}"
         roots = {part.root: f"{_ROOTS}/{part.root}" for part in task.inputs}
         roots = {**roots, "work": WORK, "objects": f"{_ROOTS}/objects"}
+        roots |= {root: f"{_ROOTS}/{root}/{FOLDER}" for root in volumes.unfinished}
         arguments = [f"{OWN}/plan.json"]
         for root, path in sorted(roots.items()):
             arguments += ["--root", f"{root}={path}"]
@@ -340,16 +386,20 @@ class EngineSystem:
             "environment": {**plain_environment(HOME, _CODE), **task.environment},
             "labels": {JOB_LABEL: job_id, MARK_LABEL: mark, "quern.target": toolchain.target},
             "mounts": [
-                Mount(OWN, None, "volume"),
-                Mount(f"{_CODE}/pipeline", inputs[task.code], "volume", read_only=True),
+                Mount(OWN, None, "volume", labels={JOB_LABEL: job_id}),
+                Mount(f"{_CODE}/pipeline", volumes.inputs[task.code], "volume", read_only=True),
                 *(
                     Mount(
                         f"{roots[part.root]}/{part.path}".rstrip("/"),
-                        inputs[part.digest],
+                        volumes.inputs[part.digest],
                         "volume",
                         read_only=True,
                     )
                     for part in task.inputs
+                ),
+                *(
+                    Mount(f"{_ROOTS}/{root}", volume, "volume")
+                    for root, volume in volumes.unfinished.items()
                 ),
             ],
             "user": f"{_USER}:{_USER}",

@@ -15,18 +15,20 @@ from requests.exceptions import RequestException
 from targets.errors import EnvironmentUnable
 from targets.figures import size
 from targets.runtimes.docker import remove
+from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.systems.engine.inputs import HELPER_LABEL
-from targets.systems.engine.link import Link
+from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.toolchain.base import find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
 from targets.toolchain.image import BASE_LABEL, Image, adopt_image, base_recipe, find_image
+from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain
 
 _MOVE_SECONDS = 1800
-"""How long an engine may be silent: it collects an image before it sends the first byte, and
-unpacks it before it answers."""
+"""How long an engine may take: it collects an image before it sends the first byte, and unpacks it
+before it answers."""
 _MOST_SAID = 1 << 26
 """Bytes of the longest answer of a container that looks around."""
 _BASE_PYTHON = "python3"
@@ -56,11 +58,14 @@ class Seen:
     """What that CPU can do, by the names of ``/proc/cpuinfo``; none if that is unknown."""
 
 
-def local_image(toolchain: Toolchain) -> tuple[DockerClient, Image] | None:
-    """Return the image of ``toolchain`` in the engine of this machine, if both are there."""
+def local_image(
+    toolchain: Toolchain, registry: ImageRegistry | None
+) -> tuple[DockerClient, Image] | None:
+    """Return the image of ``toolchain`` in the engine of this machine, if both are there: built
+    here, or pulled from ``registry``."""
     with suppress(EnvironmentUnable, DockerException, RequestException):
         client = connect()
-        image = find_image(client, toolchain)
+        image = find_image(client, toolchain, registry)
         if image is not None:
             return client, image
         client.close()
@@ -85,8 +90,18 @@ def look(client: DockerClient, image: str, python: str) -> Seen:
         ) from error
 
 
-def output_of(client: DockerClient, image: str, command: list[str], **options: Any) -> str:
-    """Return what ``command`` writes in a container of ``image``, which may do nothing else."""
+def output_of(
+    client: DockerClient,
+    image: str,
+    command: list[str],
+    *,
+    patience: float = PATIENCE,
+    **options: Any,
+) -> str:
+    """Return what ``command`` writes in a container of ``image``, which may do nothing else.
+
+    Raises ``EnvironmentUnable``, also once the engine has not answered for ``patience`` seconds.
+    """
     container = client.containers.create(
         image,
         command,
@@ -102,24 +117,46 @@ def output_of(client: DockerClient, image: str, command: list[str], **options: A
         output = container.attach(stdout=True, stderr=True, stream=True)
         container.start()
         said = bytearray()
-        for piece in output:
-            said += piece
-            if len(said) > _MOST_SAID:
-                raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        with Heartbeat(client, output.close, patience) as heartbeat:
+            for piece in output:
+                said += piece
+                if len(said) > _MOST_SAID:
+                    raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        if heartbeat.silent:
+            raise EnvironmentUnable(SILENT, RESTART)
         return said.decode("utf-8", "replace")
     except APIError as error:
         raise EnvironmentUnable(f"no container of {image} starts: {reason(error)}") from error
     finally:
-        remove(client, str(container.id))
+        with suppress(*DROPPED):  # it goes when it has ended
+            if can_tidy(client):
+                remove(client, str(container.id))
 
 
-def send_image(link: Link, toolchain: Toolchain, say: Say) -> Image | None:
+def sent_image(link: Link, toolchain: Toolchain, registry: ImageRegistry | None) -> Image | None:
+    """Return the image of ``toolchain`` that was pulled here and sent there.
+
+    That it came from ``registry`` does not travel with it, but its ID does, which is a digest: it
+    is the very image that was verified here.
+    """
+    found = None if registry is None else local_image(toolchain, registry)
+    if found is None:
+        return None
+    here, image = found
+    here.close()
+    is_there = link.again(lambda client: _has(client, image.id))
+    return image if image.digest and is_there else None
+
+
+def send_image(
+    link: Link, toolchain: Toolchain, registry: ImageRegistry | None, say: Say
+) -> Image | None:
     """Bring the image of ``toolchain`` from the engine of this machine, if it has it. Its ID stays.
 
     Its base goes first, which is small: in it the room there is looked at. Raises
     ``EnvironmentUnable``.
     """
-    found = local_image(toolchain)
+    found = local_image(toolchain, registry)
     if found is None:
         return None
     here, image = found
@@ -133,7 +170,12 @@ def send_image(link: Link, toolchain: Toolchain, say: Say) -> Image | None:
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))
     finally:
         here.close()
-    return link.again(lambda client: adopt_image(client.images.get(image.id), toolchain))
+    if not image.digest:
+        return link.again(lambda client: adopt_image(client.images.get(image.id), toolchain))
+    # Under the registry's name nobody there uses it who cannot verify it: see sent_image.
+    repository, _, tag = image.tag.rpartition(":")
+    link.again(lambda client: client.images.get(image.id).tag(repository, tag))
+    return image
 
 
 def send_base(link: Link, toolchain: Toolchain) -> str | None:
@@ -162,23 +204,33 @@ def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], Non
     """Bring ``image``, an ID, as a stream; a connection that drops begins anew."""
 
     def load(client: DockerClient) -> None:
-        with suppress(APIError):
-            client.images.get(image)
+        if _has(client, image):
             return
         sent = [0]
-        with request_timeout(client, _MOVE_SECONDS), request_timeout(here, _MOVE_SECONDS):
+        with (
+            while_answering(here),
+            request_timeout(client, _MOVE_SECONDS),
+            request_timeout(here, _MOVE_SECONDS),
+        ):
             client.images.load(cast("IO[bytes]", _counted(here.api.get_image(image), sent)))
         if str(client.images.get(image).id) != image:
             raise EnvironmentUnable(f"{link.name} took the image and has another one")
         moved(sent[0])
 
     try:
-        link.again(load)
+        link.at_length(load)
     except (APIError, ImageLoadError) as error:
         why = reason(error)
         raise full_disk(why, f"an image for {link.name}") or EnvironmentUnable(
             f"the image cannot be brought to {link.name}: {why}"
         ) from error
+
+
+def _has(client: DockerClient, image: str) -> bool:
+    with suppress(APIError):
+        client.images.get(image)
+        return True
+    return False
 
 
 def _counted(pieces: Iterator[bytes], sent: list[int]) -> Iterator[bytes]:

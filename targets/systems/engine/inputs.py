@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import IO, cast
 
 from docker import DockerClient
@@ -21,10 +21,11 @@ from targets.figures import size
 from targets.runtimes.docker import remove
 from targets.systems.engine.keeper import kept
 from targets.systems.engine.lease import renewed
-from targets.systems.engine.link import DROPPED, Link
+from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.system import Say
 from targets.systems.tree import TAR_END, Tree, total
 from targets.toolchain.engine import full_disk, reason, request_timeout
+from targets.toolchain.engine_clock import engine_time, time_of
 
 INPUT_LABEL = "quern.input"
 """Label of all volumes with inputs."""
@@ -34,7 +35,7 @@ VOLUME_LABEL = "quern.volume"
 """Label with the volume that has a tree whole."""
 FILL = "/in"
 _SEND_SECONDS = 1800
-"""How long the engine may be silent while it takes in what was sent."""
+"""How long the engine may take to take in what was sent."""
 _SAID_FROM = 10 * 1000**2
 _WAIT = "import signal\nwhile True: signal.pause()"
 _FORGOTTEN = timedelta(days=1)
@@ -75,7 +76,7 @@ def send(
             _fill(link, client, image, python, absent, lease_seconds)
 
     try:
-        link.again(rest)
+        link.at_length(rest)
     except APIError as error:
         why = reason(error)
         raise full_disk(why, f"sending inputs to {link.name}") or error from error
@@ -133,7 +134,7 @@ def _fill(
     finally:
         # Those that did not become whole, or that another driver was quicker to fill.
         with suppress(APIError, *DROPPED):
-            used = {*whole_volumes(client).values()}
+            used = {*whole_volumes(client).values()} if can_tidy(client) else {*fresh.values()}
             for volume in {*fresh.values()} - used:
                 removed(client, volume)
 
@@ -170,30 +171,31 @@ def _helper(
             yield name
     finally:
         with suppress(*DROPPED):  # then it ends by itself
-            remove(client, name)
+            if can_tidy(client):
+                remove(client, name)
 
 
 def _remove_forgotten(client: DockerClient) -> None:
     """Remove what killed drivers left: containers that never ran, and volumes half filled."""
-    before = datetime.now(timezone.utc) - _FORGOTTEN
+    before = engine_time(client) - _FORGOTTEN
     found = client.containers.list(
         all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
     )
     for container in found:
-        if _time(container.attrs["Created"]) < before:
+        if time_of(container.attrs["Created"]) < before:
             remove(client, str(container.id))
     listed = client.api.volumes(filters={"label": INPUT_LABEL})["Volumes"] or ()
     used = {*whole_volumes(client).values()}
     for one in listed:
         name = str(one["Name"])
-        half = VOLUME_LABEL not in one["Labels"] and name not in used
-        if half and _time(one["CreatedAt"]) < before:
+        half = one["Labels"].keys() == {INPUT_LABEL} and name not in used
+        if half and created(one) < before:
             removed(client, name)
 
 
-def _time(text: str) -> datetime:
-    # Engines write nanoseconds, or a zone; only these 19 characters are always there.
-    return datetime.fromisoformat(f"{text[:19]}+00:00")
+def created(volume: Mapping[str, object]) -> datetime:
+    """Return when a listed volume was made."""
+    return time_of(str(volume["CreatedAt"]))
 
 
 def _tar(digest: str, tree: Tree) -> Iterator[bytes]:

@@ -6,8 +6,9 @@ import calendar
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +24,12 @@ from targets.disk import CACHE_REMEDY
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
+from targets.systems.engine.inputs import removed
 from targets.systems.engine.keeper import DETACH, READY, STOP
 from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
-from targets.systems.engine.link import DROPPED, Link, quick
+from targets.systems.engine.link import DROPPED, Got, Link, quick
+from targets.systems.engine.unfinished import forget
 from targets.systems.fetching import LARGEST_RESULT, fetch_step
 from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
@@ -35,6 +38,8 @@ from targets.toolchain.image import PYTHON
 OWN = "/run/quern"
 """The volume of a job: what it alone reads, and what it writes."""
 WORK = f"{OWN}/work"
+JOB_LABEL = "quern.job"
+"""Label with the ID of a job, of its container and of its own volume."""
 MARK_LABEL = "quern.mark"
 
 _CANCEL_SECONDS = 60
@@ -47,10 +52,14 @@ _STOP_SECONDS = 5
 class EngineJob:
     """The container ``quern-job-ID``, which outlives its process until it is removed."""
 
-    def __init__(self, link: Link, job_id: str, lease_seconds: float, python: str = PYTHON) -> None:
-        """``python`` is that of its image."""
+    def __init__(
+        self, link: Link, job_id: str, lease_seconds: float, owner: str, python: str = PYTHON
+    ) -> None:
+        """``owner`` is whose job it is; ``python`` that of its image."""
         self.id = job_id
         self._link = link
+        self._owner = owner
+        self._fetched: set[str] = set()
         self._python = python
         self._name = container_of(job_id)
         self._lease_seconds = lease_seconds
@@ -101,8 +110,8 @@ class EngineJob:
             assert isinstance(content, bytes)  # noqa: S101 - without a stream
             return content
 
-        with suppress(NotFound):
-            yield self._link.again(whole)
+        with suppress(NotFound, JobGone):
+            yield self._of_container(whole)
 
     def state(self) -> JobState:
         """Return what the engine says of the container, and what it wrote at its end."""
@@ -132,11 +141,12 @@ class EngineJob:
         if folder.exists():
             return True
         try:
-            self._link.again(lambda client: self._fetch(client, key, folder))
+            self._of_container(lambda client: self._fetch(client, key, folder))
         except NotFound:
             return False
         except (Refused, ValidationError) as error:
             raise self._no_step(key, error) from None
+        self._fetched.add(key)
         return True
 
     def _no_step(self, key: str, why: object) -> PassFailed:
@@ -183,10 +193,12 @@ class EngineJob:
         others = [file for file in files if not file.path.startswith(beside)]
         if [(one.path, one.sha256) for one in others] != [(RESULT_FILE, sha256_of_bytes(written))]:
             raise self._no_step(key, "its result was changed, or lies beside something else")
+        self._fetched.add(key)
         return Kept(tree_digest(files), written, output)
 
     def cancel(self) -> None:
-        """Remove the container with all that is in it, and see that it is gone."""
+        """Remove the container with all that is in it, and see that it is gone; then what steps
+        that were fetched would have gone on with."""
         deadline = time.monotonic() + _CANCEL_SECONDS
         while self._link.again(self._is_there, _CANCEL_PATIENCE):
             self._link.again(lambda client: remove(client, self._name), _CANCEL_PATIENCE)
@@ -196,9 +208,25 @@ class EngineJob:
                     f"there: docker rm --force {self._name}",
                 )
 
+        def tidy(client: DockerClient) -> None:
+            remove_ownerless(client, f"{JOB_LABEL}={self.id}")
+            forget(client, self._owner, self._fetched)
+
+        self._link.again(lambda client: quick(client, _CANCEL_PATIENCE, tidy), _CANCEL_PATIENCE)
+
+    def _of_container(self, what: Callable[[DockerClient], Got]) -> Got:
+        """Return what ``what`` returns. Raises :class:`JobGone` while the engine removes the
+        container."""
+        try:
+            return self._link.again(what)
+        except APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:
+                raise JobGone from None
+            raise
+
     def _is_there(self, client: DockerClient) -> bool:
         try:
-            client.api.inspect_container(self._name)
+            quick(client, _CANCEL_PATIENCE, lambda one: one.api.inspect_container(self._name))
         except NotFound:
             return False
         return True
@@ -239,7 +267,7 @@ class EngineJob:
             return stream
 
         try:
-            self._stream = self._link.again(logs)
+            self._stream = self._of_container(logs)
         except NotFound:
             raise JobGone from None
         place = _Place.read(offset)
@@ -261,10 +289,10 @@ class EngineJob:
         """Return the exit code in the last lines of the output, if it has ended."""
         mark = f"{self._marked()} ".encode()
         try:
-            lines = self._link.again(
+            lines = self._of_container(
                 lambda client: client.api.logs(self._name, stdout=True, stderr=False, tail=5)
             )
-        except NotFound:
+        except (NotFound, JobGone):
             return None
         assert isinstance(lines, bytes)  # noqa: S101
         codes = [line[len(mark) :] for line in lines.split(b"\n") if line.startswith(mark)]
@@ -293,6 +321,14 @@ class EngineJob:
 def container_of(job_id: str) -> str:
     """Return the name of the container of a job."""
     return f"quern-job-{job_id}"
+
+
+def remove_ownerless(client: DockerClient, label: str) -> None:
+    """Remove the volumes of jobs with ``label`` whose container is gone: an engine that was killed
+    removes the containers when it starts again, and leaves what only they had."""
+    listed = client.api.volumes(filters={"label": label, "dangling": True})["Volumes"] or ()
+    for one in listed:
+        removed(client, str(one["Name"]))
 
 
 def _number(text: bytes) -> int:

@@ -27,7 +27,7 @@ from targets.systems.engine.inputs import (
     whole_name,
     whole_volumes,
 )
-from targets.systems.engine.link import DROPPED
+from targets.systems.engine.link import DROPPED, can_tidy
 from targets.systems.tree import digest_of
 
 _TO = "/in"
@@ -103,7 +103,7 @@ def kept_copy(
     finally:
         # One that did not become whole, or that was there already.
         with suppress(APIError, *DROPPED):
-            if volume not in whole_volumes(client).values():
+            if can_tidy(client) and volume not in whole_volumes(client).values():
                 removed(client, volume)
 
 

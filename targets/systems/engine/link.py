@@ -14,26 +14,39 @@ from requests.exceptions import RequestException, SSLError
 from urllib3.exceptions import HTTPError
 
 from targets.errors import EnvironmentUnable
+from targets.runtimes.heartbeat import PATIENCE, while_answering
 from targets.systems.arrival import CutOff
 from targets.systems.engine.address import EngineAddress
 from targets.systems.tunnel import Tunnel, to_engine
-from targets.toolchain.engine import OLDEST_API, REQUEST_SECONDS, reason, request_timeout
+from targets.toolchain.engine import (
+    OLDEST_API,
+    REQUEST_SECONDS,
+    answers,
+    reason,
+    request_timeout,
+)
 
 Got = TypeVar("Got")
 
 DROPPED = (RequestException, HTTPError, ConnectionError, TimeoutError, ssl.SSLError, CutOff)
 """What a connection that drops looks like. An ``APIError`` is an answer, and goes first."""
 _PAUSE_SECONDS = 0.5
+_TIDY_SECONDS = 2
+"""Within which an engine answers that something can be removed from."""
 
 
 class Link:
     """The way to one engine. All but :meth:`beside` is for one thread."""
 
-    def __init__(self, name: str, address: EngineAddress, patience: float) -> None:
-        """``patience`` is for how many seconds a connection that dropped is tried again."""
+    def __init__(
+        self, name: str, address: EngineAddress, patience: float, silence: float = PATIENCE
+    ) -> None:
+        """``patience`` is for how many seconds a connection that dropped is tried again,
+        ``silence`` for how many an engine may stand still behind one that did not."""
         self.name = name
         self.address = address
         self.patience = patience
+        self._silence = silence
         place = address.ssh
         self._tunnel = (
             None
@@ -69,6 +82,20 @@ class Link:
             except DROPPED as error:
                 dropped_at = time.monotonic() if dropped_at is None else dropped_at
                 client = self._reconnected(dropped_at + patience, reason(error))
+
+    def at_length(self, what: Callable[[DockerClient], Got]) -> Got:
+        """Do so with what may take any time, as long as the engine answers others meanwhile.
+
+        Only in the main thread it is given up; see :func:`while_answering`.
+        """
+
+        def watched(client: DockerClient) -> Got:
+            with while_answering(
+                client, self._silence, f"the engine of {self.name} does not answer"
+            ):
+                return what(client)
+
+        return self.again(watched)
 
     def drop(self) -> None:
         """Close the connection; the next use makes another."""
@@ -142,6 +169,11 @@ class Link:
             f"no engine answers at {url} ({reason(error)})",
             "is it up, and is that its address? `--system local` runs the steps here",
         )
+
+
+def can_tidy(client: DockerClient) -> bool:
+    """Return whether the engine does what it is asked, so that waiting for it is no waste."""
+    return answers(client, _TIDY_SECONDS)
 
 
 def quick(client: DockerClient, seconds: int, what: Callable[[DockerClient], Got]) -> Got:

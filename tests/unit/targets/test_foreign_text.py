@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.events import Event, StepFailed, StepStarted, Text, Warned
+from pipeline.contract.events import Event, Noted, StepFailed, StepStarted, Text, Warned
 from targets.cli import json_output
 from targets.cli.main import run
 from targets.console.plain_view import Folding, PlainView
@@ -84,6 +84,7 @@ def test_a_process_cannot_write_lines_of_its_own(text: str, tmp_path: Path) -> N
     sent: list[Event] = [
         StepStarted(step=text),
         Warned(step=text, message=text),
+        Noted(step=text, message=text),
         StepFailed(step=text, cause="error", message=text),
     ]
     with opened_log(tmp_path / "log") as log:
@@ -95,8 +96,8 @@ def test_a_process_cannot_write_lines_of_its_own(text: str, tmp_path: Path) -> N
         assert (tmp_path / "log").read_bytes()  # no JSON
         return
     lines = out.getvalue().splitlines()
-    starts = ("::group::", "warning: ", "::endgroup::", "✗ ")
-    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 4
+    starts = ("", "warning: ", "::group::", "note: ", "::endgroup::", "✗ ")
+    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 6
     for line, start in zip(lines, starts, strict=True):
         assert acted_upon(f"-{line.removeprefix(start)}") == []
     assert reader.failure is not None

@@ -31,6 +31,7 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.report_schema import (
     CheckedReport,
+    CheckVerdict,
     InputsReport,
     PassReport,
     Report,
@@ -197,7 +198,7 @@ def report(files: tuple[FileDigest, ...], target: str) -> Report:
         inputs=InputsReport(config="", model="", data={"tone": "d"}),
         toolchain=ToolchainReport(digest="", runtime="venv"),
         passes=(lora,),
-        checks=(Verdict(name="token_ms", status="unverified", detail="no GPU"),),
+        checks=(CheckVerdict(name="token_ms", status="unverified", detail="no GPU"),),
         quality={"metric": "accuracy", "artifact": 0.75, "interval": [0.3, 0.95]},
         figures={"memory": {"bytes": 50_000_000}},
         files=files,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
 
+from targets.cli.options import console
 from targets.console.ci_service import annotation
 from targets.errors import Problem
 
@@ -64,3 +66,18 @@ def test_azure_shows_a_problem_at_its_line() -> None:
 
 def test_elsewhere_nothing_is_shown() -> None:
     assert annotation(Problem("is wrong"), {}) == ""
+
+
+@pytest.mark.parametrize(("service", "widest"), [(GITHUB, 120), (AZURE, 120), ({}, 80)])
+def test_a_log_shows_lines_as_wide_as_they_need(
+    monkeypatch: pytest.MonkeyPatch, service: dict[str, str], widest: int
+) -> None:
+    for name in ("COLUMNS", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in service.items():
+        monkeypatch.setenv(name, value)
+    written = io.StringIO()
+    out = console(as_json=False)
+    out.file = written  # no terminal, whatever the tests run in
+    out.print("word " * 24)
+    assert max(len(line) for line in written.getvalue().splitlines()) == widest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -29,10 +30,10 @@ EVENTS: tuple[Event, ...] = (
 )
 
 
-def shown(environment: dict[str, str]) -> list[str]:
+def shown(environment: dict[str, str], events: Sequence[Event] = EVENTS) -> list[str]:
     out = io.StringIO()
     view = PlainView(Console(file=out, width=80), folding_for(environment))
-    for event in EVENTS:
+    for event in events:
         view.event(event)
     return out.getvalue().splitlines()
 
@@ -49,14 +50,24 @@ def test_log_has_one_line_per_start_and_end_with_time_and_last_loss() -> None:
     ]
 
 
-def test_groups_are_opened_and_closed_on_every_ci_system() -> None:
-    github = shown({"GITHUB_ACTIONS": "true"})
-    assert [line for line in github if line.startswith("::")] == [
-        "::group::lora",
-        "::endgroup::",
+def test_what_a_step_says_is_folded_on_every_ci_system_and_its_warnings_are_not() -> None:
+    assert shown({"GITHUB_ACTIONS": "true"})[2:] == [
+        "merge ...",
+        "warning: merge: mind the [gap]",
         "::group::merge",
+        "note: merge: tokens [of] a row",
         "::endgroup::",
+        "✗ merge",
     ]
-    assert "##[group]lora" in shown({"TF_BUILD": "True"})
+    assert "##[group]merge" in shown({"TF_BUILD": "True"})
     gitlab = "".join(shown({"GITLAB_CI": "true"}))
-    assert gitlab.count("section_start:") == gitlab.count("section_end:") == 2
+    assert gitlab.count("section_start:") == gitlab.count("section_end:") == 1
+
+
+def test_no_group_is_empty_or_holds_a_warning() -> None:
+    noted = Noted(step="lora", message="a note")
+    warned = Warned(step="lora", message="a warning")
+    events: tuple[Event, ...] = (StepStarted(step="lora"), noted, warned, noted, *EVENTS[3:4])
+    lines = shown({"GITHUB_ACTIONS": "true"}, events)
+    group = ["::group::lora", "note: lora: a note", "::endgroup::"]
+    assert lines[:-1] == ["lora ...", *group, "warning: lora: a warning", *group]

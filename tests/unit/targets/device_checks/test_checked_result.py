@@ -11,24 +11,30 @@ import pytest
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.kinds import StepKind
 from pipeline.contract.plan import PathRef, SourceInput, Step, StepInput
-from pipeline.contract.result import Status, StepResult, Verdict
+from pipeline.contract.result import Status, StepResult
 from targets.device_checks.checked_result import CheckedResult, merge_into_report, read_checked
 from targets.device_checks.parcel import FOLDER, Parcel, pack, unpack
 from targets.errors import ConfigError
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.report.compose_report import figures_of, verdicts_of
-from targets.report.report_schema import CheckedReport, InputsReport, Report, ToolchainReport
+from targets.report.report_schema import (
+    CheckedReport,
+    CheckVerdict,
+    InputsReport,
+    Report,
+    ToolchainReport,
+)
 from targets.runtimes.runtime import Mount
 
 FILES = (FileDigest(path="model.onnx", bytes=3, sha256="a" * 64),)
 FILE = Path("checked.json")
 
 
-def verdict(name: str, status: Status) -> Verdict:
-    return Verdict(name=name, status=status)
+def verdict(name: str, status: Status, check: str = "graph") -> CheckVerdict:
+    return CheckVerdict(name=name, status=status, check=check)
 
 
-def report(*checks: Verdict) -> Report:
+def report(*checks: CheckVerdict) -> Report:
     return Report(
         build="tone",
         target="cuda",
@@ -43,7 +49,7 @@ def report(*checks: Verdict) -> Report:
 
 
 def checked(
-    *checks: Verdict, device: str = "a GPU", files: tuple[FileDigest, ...] = FILES
+    *checks: CheckVerdict, device: str = "a GPU", files: tuple[FileDigest, ...] = FILES
 ) -> CheckedResult:
     where = CheckedReport(device=device, system="", runtime="venv", toolchain="", at="")
     return CheckedResult(build="tone", target="cuda", files=files, where=where, checks=checks)
@@ -91,23 +97,90 @@ def test_a_folder_from_which_checks_were_taken_out_is_not_passed() -> None:
 
 
 def test_what_stood_in_for_a_check_goes_and_what_was_proven_stays() -> None:
-    before = report(verdict("usable", "unverified"), verdict("checkpoint", "passed"))
-    after = merge_into_report(before, checked(verdict("logits_error", "passed")), FILE)
+    before = report(
+        verdict("usable", "unverified", "conversion"), verdict("checkpoint", "passed", "merging")
+    )
+    ran = verdict("logits_error", "passed", "conversion")
+    after = merge_into_report(before, checked(ran), FILE)
     assert [item.name for item in after.checks] == ["checkpoint", "logits_error"]
-    without = merge_into_report(before, checked(verdict("logits_error", "passed"), device=""), FILE)
+    without = merge_into_report(before, checked(ran, device=""), FILE)
     assert without.status == "unverified"
 
 
-def test_what_stood_in_for_a_check_with_a_name_of_its_own_goes_too() -> None:
-    after = merge_into_report(report(verdict("rouge.usable", "unverified")), checked(), FILE)
-    assert after.checks == ()
+@pytest.mark.parametrize("gives", ["a verdict", "figures alone"])
+def test_what_stood_in_for_a_check_with_a_name_of_its_own_goes_too(gives: str) -> None:
+    result = checked(*([verdict("rouge.l", "passed", "rouge")] if gives == "a verdict" else []))
+    if gives == "figures alone":
+        result = result.model_copy(update={"figures": {"rouge": {"l": 0.5}}})
+    after = merge_into_report(report(verdict("rouge.usable", "unverified", "rouge")), result, FILE)
+    assert "rouge.usable" not in [item.name for item in after.checks]
+
+
+def test_what_stood_in_for_a_check_stays_where_that_did_not_run() -> None:
+    before = report(verdict("usable", "failed", "generation"), verdict("same", "unverified"))
+    after = merge_into_report(before, checked(verdict("same", "passed")), FILE)
+    assert [(item.check, item.status) for item in after.checks] == [
+        ("generation", "failed"),
+        ("graph", "passed"),
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_verdict_is_not_taken_for_that_of_another_check(order: int) -> None:
+    """Both give one with the same name: what one proves, the other may disprove."""
+    built = report(verdict("same", "unverified", "graph"), verdict("same", "unverified", "own"))
+    there = [verdict("same", "failed", "graph"), verdict("same", "passed", "own")][::order]
+    taken = merge_into_report(built, checked(*there), FILE)
+    assert {item.check: item.status for item in taken.checks} == {
+        "graph": "failed",
+        "own": "passed",
+    }
+    assert taken.status == "failed"
+    # What only one of them did there proves nothing of the other.
+    alone = merge_into_report(built, checked(verdict("same", "passed", "own")), FILE)
+    assert {item.check: item.status for item in alone.checks} == {
+        "graph": "unverified",
+        "own": "passed",
+    }
+
+
+def test_the_same_name_given_twice_by_one_check_is_matched_in_its_order() -> None:
+    built = report(verdict("bytes", "unverified", "memory"), verdict("bytes", "failed", "memory"))
+    there = [verdict("bytes", status, "memory") for status in ("passed", "failed", "passed")]
+    taken = merge_into_report(built, checked(*there), FILE)
+    assert [item.status for item in taken.checks] == ["passed", "failed", "passed"]
+
+
+def test_what_the_device_takes_is_not_said_to_be_what_the_artifact_takes() -> None:
+    """`memory` and `size` both give `bytes`; only the first waits for the device."""
+    results = [
+        done("memory", "memory", verdicts=(verdict("bytes", "unverified"),)),
+        done("size", "size", verdicts=(verdict("bytes", "passed"),)),
+    ]
+    there = (verdict("bytes", "unverified", "memory"), verdict("bytes", "passed", "size"))
+    taken = merge_into_report(report(*verdicts_of(results)), checked(*there), FILE)
+    assert [(item.check, item.status) for item in taken.checks] == [
+        ("memory", "unverified"),
+        ("size", "passed"),
+    ]
+    assert taken.status == "unverified"
+
+
+@pytest.mark.parametrize("nobodys", ["the report of tone", "this result"])
+def test_verdicts_of_nobody_knows_which_check_are_not_merged(nobodys: str) -> None:
+    known, unknown = verdict("x", "unverified"), verdict("x", "unverified", check="")
+    here, there = (unknown, known) if nobodys == "the report of tone" else (known, unknown)
+    with pytest.raises(ConfigError, match=f"{nobodys} does not say which check gave 'x'"):
+        merge_into_report(report(here), checked(there), FILE)
 
 
 def test_a_result_that_lacks_a_check_proves_nothing_of_it() -> None:
-    before = report(verdict("token_ms", "unverified"), verdict("usable", "unverified"))
+    before = report(
+        verdict("token_ms", "unverified", "latency"), verdict("usable", "unverified", "memory")
+    )
     after = merge_into_report(before, checked(), FILE)
     assert after.status == "unverified"
-    assert [item.name for item in after.checks] == ["token_ms"]
+    assert [item.name for item in after.checks] == ["token_ms", "usable"]
 
 
 def test_a_second_result_replaces_the_first() -> None:
@@ -213,6 +286,13 @@ def test_a_check_under_a_name_of_its_own_tells_its_verdicts_and_figures_apart() 
         for n, name in enumerate(("script", "rouge"))
     ]
     assert [item.name for item in verdicts_of(both)] == ["same", "rouge.same"]
+    assert [(item.check, item.name_in_check) for item in verdicts_of(both)] == [
+        ("script", "same"),
+        ("rouge", "same"),
+    ]
+    assert report(*verdicts_of(both)).distinct_names == ("same", "rouge.same")
+    twice = [done(name, name, verdicts=(verdict("same", "passed"),)) for name in ("graph", "own")]
+    assert report(*verdicts_of(twice)).distinct_names == ("graph.same", "own.same")
     assert figures_of([*both, done("graph", "graph")]) == {
         "script": {"same": 0},
         "rouge": {"same": 1},

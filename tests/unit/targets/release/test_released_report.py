@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from pipeline.contract.file_digest import FileDigest
-from pipeline.contract.result import Verdict
 from pipeline.contract.schema import Card
 from targets.release.card import MadeFrom, model_card
 from targets.release.released_report import ReleasedReport, rounded
+from targets.report.report_schema import CheckVerdict
 from targets.target import load_target
 
 
@@ -32,7 +32,9 @@ def released(**changes: Any) -> ReleasedReport:
             "versions": {"torch": "2.13.0+cpu"},
         },
         "steps": [],
-        "checks": [Verdict(name="accuracy", status="passed", value=0.93, limit=0.9, unit="share")],
+        "checks": [
+            CheckVerdict(name="accuracy", status="passed", value=0.93, limit=0.9, unit="share")
+        ],
         "timed": [{"name": "latency", "params": {"token_ms": 20.0, "first_token_ms": None}}],
         "quality": {
             "metric": "accuracy",
@@ -114,7 +116,7 @@ def test_the_card_of_what_is_fully_described_has_no_gaps() -> None:
 def test_what_is_unverified_stands_at_the_top_and_in_the_gaps() -> None:
     reason = "DirectML runs on Windows only"
     timed = [{"name": "latency", "params": {}, "unverified": reason}]
-    checks = [Verdict(name="loads", status="unverified", detail=reason)]
+    checks = [CheckVerdict(name="loads", status="unverified", detail=reason)]
     report = released(status="unverified", timed=timed, checks=checks)
     assert report.unverified == (f"latency: {reason}", f"loads: {reason}")
     _, body = card_of(report)

@@ -1,4 +1,4 @@
-"""Servers of objects: moto in each run, Azurite where ``nox -s tests-remote`` runs."""
+"""Servers of objects: moto in each run, the others where ``nox -s tests-remote`` runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.conftest import cache_dir
 from tests.support.object_stores.azurite import azurite
+from tests.support.object_stores.gcs import gcs
 from tests.support.object_stores.moto import moto
 from tests.support.object_stores.server import ObjectServer
 
@@ -18,6 +19,7 @@ __all__ = ["cache_dir"]
 SERVERS: dict[str, Callable[[Path, Path], AbstractContextManager[ObjectServer]]] = {
     "moto": moto,
     "azurite": azurite,
+    "gcs": gcs,
 }
 
 

@@ -16,6 +16,7 @@ from targets.remote.address import open_store
 from targets.remote.failure import RemoteRefused
 from targets.remote.store import Store
 from tests.support.object_stores.azurite import KEY, azurite, shared_access
+from tests.support.object_stores.gcs import gcs, write_account
 from tests.support.object_stores.identities import (
     answering,
     azure_token,
@@ -281,3 +282,26 @@ def test_a_signature_of_access(
     assert "refuses these credentials: 403 " in warning
     assert "AZURE_STORAGE_SAS_TOKEN" in warning
     assert signature not in warning and "sig=" not in warning
+
+
+# Google.
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("whose", ["of the team", "of a stranger"])
+def test_the_key_of_a_service_account(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    with gcs(packages, tmp_path / "gcs") as server:
+        use(server.environment, monkeypatch)
+        if whose == "of the team":
+            assert can_write(server.remote)
+            return
+        file = write_account(tmp_path / "stranger.json")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        one = Clone(tmp_path / "one", server.remote)
+        assert one.get() is None
+        (warning,) = one.warnings
+        assert "gs://team refuses these credentials: 401 AuthenticationRequired" in warning
+        assert "gcloud auth application-default login" in warning
+        assert "PRIVATE KEY" not in warning

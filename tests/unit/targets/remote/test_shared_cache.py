@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -20,10 +22,11 @@ from pipeline.contract.plan import Step
 from pipeline.contract.schema import SharedCacheTable
 from targets.build import BuildOutcome
 from targets.errors import ConfigError, EnvironmentUnable
-from targets.remote.clean import find_room, remove
+from targets.remote.clean import Room, find_room, remove
 from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
 from tests.support.cached_steps import KEY
+from tests.support.clocks import SteppingClock
 from tests.support.key_files import private_file, public_file
 from tests.support.stand_builds import Stand
 from tests.support.team import Clone, Member, artifact
@@ -355,10 +358,9 @@ def test_a_result_that_a_build_has_is_in_use(tmp_path: Path, remote: Path) -> No
     (note,) = (tmp_path / "one" / "shared").glob("*/there/*")
     for path in (note, records(remote)[KEY]):
         os.utime(path, (long_ago, long_ago))
-    store, month = Store(f"file://{remote}"), datetime.now(timezone.utc) - timedelta(days=30)
-    assert len(find_room(store, month).results) == 1
+    assert len(unused_for_a_month(remote).results) == 1
     one.push()
-    assert find_room(store, month).results == ()
+    assert unused_for_a_month(remote).results == ()
     assert Clone(tmp_path / "two", f"file://{remote}").get() == "weights"
 
 
@@ -368,21 +370,90 @@ def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, re
     unnamed = remote / "blobs" / "ab" / ("ab" * 32)
     unnamed.parent.mkdir(exist_ok=True)
     unnamed.write_text("left by a killed build")
-    store = Store(f"file://{remote}")
-    now = datetime.now(timezone.utc)
-    month = now - timedelta(days=30)
-    assert not find_room(store, month).results + find_room(store, month).blobs  # too young
-    long_ago = (now - timedelta(days=60)).timestamp()
+    young = unused_for_a_month(remote)
+    assert not young.results + young.blobs
+    long_ago = (datetime.now(timezone.utc) - timedelta(days=60)).timestamp()
     for path in (unnamed, blobs(remote)[named]):
         os.utime(path, (long_ago, long_ago))
-    assert [Path(stored.path).name for stored in find_room(store, month).blobs] == [unnamed.name]
+    found = unused_for_a_month(remote).blobs
+    assert [Path(stored.path).name for stored in found] == [unnamed.name]
     for path in records(remote).values():
         os.utime(path, (long_ago, long_ago))
-    room = find_room(store, month)
+    room = unused_for_a_month(remote)
     assert len(room.results) == len({planned.step.key for planned in made.plan.steps})
-    remove(store, room)
+    remove(Store(f"file://{remote}"), room)
     assert not records(remote)
     assert not blobs(remote)
+
+
+@pytest.mark.parametrize("days", [40, pytest.param(-40, marks=pytest.mark.slow)])
+def test_clean_goes_by_the_clock_of_the_store(
+    member: Make, remote: Path, tmp_path: Path, days: int
+) -> None:
+    Clone(tmp_path / "one", f"file://{remote}").push()
+    clean = member("two").command("clean", "--remote", "--older-than", "30", "--json")
+    clock = SteppingClock(tmp_path / "clock")
+    clock.step(days * 86_400)
+
+    def cleaned(*options: str) -> dict[str, list[str]]:
+        environment = {**os.environ, **clock.around.environment}
+        ended = subprocess.run(
+            [*clock.around.before, *clean, *options],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        found: dict[str, list[str]] = json.loads(ended.stdout)
+        return found
+
+    assert cleaned()["found"] == []
+    # As that clock has it, what was brought sixty days ago may be of yesterday or of tomorrow.
+    long_ago = (datetime.now(timezone.utc) - timedelta(days=60)).timestamp()
+    for path in (*records(remote).values(), *blobs(remote).values()):
+        os.utime(path, (long_ago, long_ago))
+    everything = len(records(remote)) + len(blobs(remote))
+    assert len(cleaned("--dry-run")["found"]) == everything
+    assert len(cleaned()["removed"]) == everything
+    assert not records(remote)
+    assert not blobs(remote)
+
+
+def test_what_is_brought_again_goes_by_the_clock_of_the_store(tmp_path: Path, remote: Path) -> None:
+    Clone(tmp_path / "one", f"file://{remote}").push()
+    eight_days_ago = (datetime.now(timezone.utc) - timedelta(days=8)).timestamp()
+    for path in (*records(remote).values(), *blobs(remote).values()):
+        os.utime(path, (eight_days_ago, eight_days_ago))
+    clock = SteppingClock(tmp_path / "clock")
+    clock.step(-30 * 86_400)  # for it, all of that is yet to come
+    subprocess.run(
+        [
+            *clock.around.before,
+            sys.executable,
+            "-c",
+            _PUSH,
+            str(tmp_path / "two"),
+            f"file://{remote}",
+        ],
+        env={**os.environ, **clock.around.environment},
+        check=True,
+    )
+    times = [path.stat().st_mtime for path in records(remote).values()]
+    assert min(times) > eight_days_ago + 7 * 86_400
+
+
+_PUSH = """
+import sys
+from pathlib import Path
+from tests.support.team import Clone
+clone = Clone(Path(sys.argv[1]), sys.argv[2])
+clone.push()
+assert not clone.lines, clone.lines
+"""
+
+
+def unused_for_a_month(remote: Path) -> Room:
+    store = Store(f"file://{remote}")
+    return find_room(store, timedelta(days=30), store.now())
 
 
 @pytest.mark.parametrize("address", ["az://account/container/team", "s3://bucket/team"])

@@ -12,13 +12,12 @@ import pytest
 from pydantic import JsonValue
 
 from pipeline.contract.file_digest import FileDigest
-from pipeline.contract.result import Verdict
 from pipeline.evaluation.scores import Answer, Answers, score
 from targets.report.confusion import confusions
 from targets.report.loss_curves import LossCurves
 from targets.report.loss_plot import loss_plot
 from targets.report.report_html import to_html
-from targets.report.report_schema import PassReport, Report
+from targets.report.report_schema import CheckVerdict, PassReport, Report
 from tests.support.reports import ACCURACY, SLOW, make_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -80,7 +79,7 @@ def answers(seed: int = 7) -> Answers:
 def full_report(found: Answers) -> Report:
     figures = score(found)
     report = make_report(ACCURACY, SLOW)
-    hostile = Verdict(name=f"own.{SCRIPT}", status="unverified", detail=BREAKOUT)
+    hostile = CheckVerdict(name=f"own.{SCRIPT}", status="unverified", detail=BREAKOUT)
     own = PassReport(
         name="own",
         kind="check",

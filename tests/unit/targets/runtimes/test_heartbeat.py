@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ class Engine:
 
     def __init__(self, address: Path) -> None:
         self.awake = threading.Event()
+        self.late = 0.0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(address))
         self._listener.listen()
@@ -38,6 +40,7 @@ class Engine:
         with suppress(OSError):
             while data := connection.recv(1 << 16):
                 if self.awake.is_set() and b"/_ping" in data:
+                    time.sleep(self.late)
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
 
     def close(self) -> None:
@@ -86,6 +89,14 @@ def test_a_slow_engine_that_answers_pings_is_waited_for(engine: Engine) -> None:
     threading.Timer(3, over.set).start()
     with while_answering(engine.client, patience=2):
         assert over.wait(30)
+
+
+def test_an_engine_that_answers_late_is_waited_for(engine: Engine) -> None:
+    """As behind a line that is busy with what is sent."""
+    engine.awake.set()
+    engine.late = 0.9
+    with while_answering(engine.client, patience=3):
+        assert not threading.Event().wait(4)
 
 
 def test_ctrl_c_is_still_ctrl_c(engine: Engine) -> None:
