@@ -56,7 +56,12 @@ from tests.support.engine_elsewhere import (
     in_memory,
     ssh_server,
 )
-from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_project
+from tests.support.gated_builds import (
+    GatedBuild,
+    Surroundings,
+    gated_project,
+    with_resuming_step,
+)
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
@@ -67,21 +72,6 @@ pytestmark = pytest.mark.engine
 
 PATIENCE = 30
 """Seconds: of a machine that does much else at the same time."""
-RESUMING = """
-class Resuming(BasePass[NoParams]):
-    Params = NoParams
-    consumes = {"model": "checkpoint"}
-    produces = "checkpoint"
-    resumes = True
-
-    def run(self, inputs, params, out_dir):
-        with (inputs.unfinished / "runs").open("a") as file:
-            file.write("run ")
-        wait(out_dir)
-        (out_dir / "runs").write_text((inputs.unfinished / "runs").read_text())
-        return {}
-"""
-SECOND = '[passes.second]\ntype = "gated.py:Resuming"'
 GIVEN_UP = 2 * SILENCE
 """Seconds within which a build gives up an engine that stands still."""
 
@@ -240,8 +230,7 @@ def test_a_build_over_tls(fresh: Quern, engine: EngineElsewhere, project: Projec
 def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
-    (project.folder / "gated.py").write_text(CODE + RESUMING)
-    project.edit('[passes.second]\ntype = "gated.py:Gated"', SECOND)
+    with_resuming_step(project)
     build = started(fresh, engine, project)
     try:
         build.reach("second ...")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from tests.support.command import Quern
+from tests.support.gated_builds import with_resuming_step
 from tests.support.project import Project
 from tests.support.slurm import Cluster
 from tests.support.system_life import Life, LifeInBrief, cached_here, started
@@ -35,3 +37,29 @@ def test_a_build_and_what_it_leaves(fresh: Quern, place: Cluster, project: Proje
     assert "not enforced there: that there is no network" in build.said
     # On this machine the same steps have the same keys: nothing is left to run.
     assert cached_here(fresh, project) == ["first", "second", "size", "third"]
+
+
+@pytest.mark.slow
+def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
+    fresh: Quern, place: Cluster, project: Project
+) -> None:
+    with_resuming_step(project)
+    build = started(fresh, place, project)
+    try:
+        build.reach("second ...")
+        while not [*place.shared.glob("jobs/*/unfinished-*/runs")]:
+            assert build.process.poll() is None, build.said
+            time.sleep(0.05)
+        place.end_jobs()  # as after `max_hours`
+        assert build.finish(120) == 4, build.said
+    finally:
+        build.kill()
+    (left,) = place.shared.glob("unfinished/*/unfinished-*/runs")
+    assert left.read_text() == "run "
+    again = started(fresh, place, project)
+    try:
+        assert again.complete() == 0, again.said
+    finally:
+        again.kill()
+    assert (project.folder / "dist/small/cpu/model/runs").read_text() == "run run "
+    assert [*place.shared.glob("unfinished/*/*")] == []

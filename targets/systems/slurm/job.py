@@ -33,6 +33,18 @@ _FOUND = (
     f"for name in slurm {ENDED} {UNABLE}; do "
     '[ ! -e $name ] || { printf "%s " $name; head -c 1000 $name | head -n 1; echo; }; done'
 )
+TAKE_UNFINISHED = (
+    'job=$1; kept=$2; shift 2; for name in "$@"; do '
+    'mv "$kept/$name" "$job/$name" 2> /dev/null || mkdir "$job/$name" || exit 1; done'
+)
+"""Gives a job what earlier ones left of its steps."""
+_LEAVE_UNFINISHED = (
+    'umask 077; cd "$1" || exit 0; for name in unfinished-*; do '
+    '[ -n "$(ls -A "$name" 2> /dev/null)" ] || continue; key=${name#unfinished-}; '
+    'set -- "$1" "$2" work/"$key"*/result.json; [ ! -e "$3" ] || continue; '
+    'mkdir -p "$2" && rm -rf "$2/$name" && mv "$name" "$2/$name"; done; true'
+)
+"""Keeps what steps of a job can go on with that are not finished."""
 _WORDS = {
     "CANCELLED": "somebody ended the job there",
     "NODE_FAIL": "the node that ran the job failed",
@@ -56,10 +68,19 @@ class SlurmJob:
     """The job whose folder is ``folder/jobs/ID``, and ``quern-ID`` to Slurm."""
 
     def __init__(
-        self, job_id: str, folder: str, way: Login, cluster: Cluster, max_hours: float, say: Say
+        self,
+        job_id: str,
+        folder: str,
+        unfinished: str,
+        way: Login,
+        cluster: Cluster,
+        max_hours: float,
+        say: Say,
     ) -> None:
+        """``unfinished`` is where steps find what earlier jobs left of them."""
         self.id = job_id
         self._folder = folder
+        self._unfinished = unfinished
         self._login = way
         self._cluster = cluster
         self._max_hours = max_hours
@@ -166,13 +187,14 @@ class SlurmJob:
         return
 
     def cancel(self) -> None:
-        """End it, and remove its folder."""
+        """End it, and remove its folder, but for what unfinished steps can go on with."""
         found = self._found()
         if not found.there:
             return
         number = found.number or self._cluster.number_of(job_name(self.id))
         if number and found.exit_code is None and not found.unable:
             self._cluster.cancel(number)
+        self._login.run(_LEAVE_UNFINISHED, self._folder, self._unfinished)
         self._login.run('rm -rf "$1" || { sleep 2; rm -rf "$1"; }', self._folder)
 
     def _found(self) -> _Found:

@@ -28,8 +28,11 @@ class Dropped(Exception):
     """The login was lost, or Slurm does not answer: that may pass."""
 
 
-class Refused(Exception):
+class Refused(EnvironmentUnable):
     """A command there failed, and said why."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said, "so says a command on the login machine of the system")
 
 
 class Login:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+from pipeline.contract.plan import unfinished_root
 from targets.systems.slurm.launch import Launch
 from targets.systems.task import Task
 
@@ -34,6 +35,7 @@ def job_script(
     """
     roots = {part.root: f"roots/{part.root}" for part in task.inputs}
     roots = {**roots, "work": "work", "objects": "roots/objects"}
+    roots |= {root: root for root in unfinished_roots(task)}
     command = [launch.python, "-m", "pipeline", f"{launch.job}/{PLAN}"]
     for root, path in sorted(roots.items()):
         command += ["--root", f"{root}={launch.job}/{path}"]
@@ -81,6 +83,11 @@ def _links(roots: Mapping[str, str], inputs: str, task: Task) -> list[str]:
 
 def _assigned(variables: Mapping[str, str]) -> str:
     return " ".join(shlex.quote(f"{name}={value}") for name, value in sorted(variables.items()))
+
+
+def unfinished_roots(task: Task) -> tuple[str, ...]:
+    """Return the folders of a job in which steps keep what they can go on with."""
+    return tuple(unfinished_root(step.key) for step in task.plan.steps if step.resumes)
 
 
 def job_name(job_id: str) -> str:

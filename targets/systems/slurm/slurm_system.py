@@ -18,13 +18,22 @@ from targets.figures import size
 from targets.machine import NEEDED_FLAGS
 from targets.runtimes.process_environment import network_environment, plain_environment
 from targets.runtimes.runtime import RuntimeName
+from targets.systems.job_notes import JobNotes
 from targets.systems.room import require_room
 from targets.systems.slurm.cluster import Cluster, Partition
 from targets.systems.slurm.environment import VirtualEnvironments
-from targets.systems.slurm.job import SlurmJob
+from targets.systems.slurm.job import TAKE_UNFINISHED, SlurmJob
 from targets.systems.slurm.launch import Enclosure
 from targets.systems.slurm.login import Login, Refused
-from targets.systems.slurm.script import EVENTS, LOG, PLAN, VARIABLES, job_name, job_script
+from targets.systems.slurm.script import (
+    EVENTS,
+    LOG,
+    PLAN,
+    VARIABLES,
+    job_name,
+    job_script,
+    unfinished_roots,
+)
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, Tree, folder_entry, small_file_entry, total
@@ -45,9 +54,11 @@ _UNPACK = (
 
 _MAKE_FOLDERS = (
     'umask 077; mkdir -p "$@" && [ -w "$1" ] && '
-    "find \"$@\" -mindepth 1 -maxdepth 1 -name '*.??????' -mtime +1 -exec rm -rf '{}' +"
+    "find \"$@\" -mindepth 1 -maxdepth 1 -name '*.??????' -mtime +1 -exec rm -rf '{}' + && "
+    "find \"$1\" -mindepth 2 -maxdepth 2 -mtime +30 -exec rm -rf '{}' +"
 )
-"""Makes the folders, and removes from them what drivers left half sent that were killed."""
+"""Makes the folders, and removes from them what drivers left half sent that were killed, and from
+the first what nobody went on with."""
 
 
 class SlurmSystem:
@@ -159,7 +170,15 @@ class SlurmSystem:
     def job(self, job_id: str, say: Say = lambda _line: None) -> SlurmJob:
         """Return the job, which may be gone."""
         folder = self._job_folder(job_id)
-        return SlurmJob(job_id, folder, self._login, self._cluster, self._table.max_hours, say)
+        return SlurmJob(
+            job_id,
+            folder,
+            self._unfinished,
+            self._login,
+            self._cluster,
+            self._table.max_hours,
+            say,
+        )
 
     def submit(
         self, job_id: str, toolchain: Toolchain, task: Task, material: Material, say: Say
@@ -174,6 +193,7 @@ class SlurmSystem:
         self._send(task, material, say)
         folder = self._job_folder(job_id)
         self._put(folder, lambda: self._own_files(folder, toolchain, task, material))
+        self._login.run(TAKE_UNFINISHED, folder, self._unfinished, *unfinished_roots(task))
         try:
             number = self._cluster.submit(folder, self._options(job_id, task))
         except EnvironmentUnable:
@@ -252,7 +272,7 @@ class SlurmSystem:
 
     def _make_folders(self) -> None:
         folder = self._table.folder
-        names = ("toolchains", "images", "inputs", "jobs")
+        names = ("unfinished", "toolchains", "images", "inputs", "jobs")
         places = [f"{folder}/{name}" for name in names]
         try:
             self._login.run(_MAKE_FOLDERS, *places)
@@ -261,6 +281,11 @@ class SlurmSystem:
                 f"{folder} cannot be written to on {self.name}: {refused}",
                 "name a folder of yours as `folder`",
             ) from None
+
+    @property
+    def _unfinished(self) -> str:
+        """Return the folder with what this cache's steps can go on with."""
+        return f"{self._table.folder}/unfinished/{JobNotes(self._cache).owner}"
 
     @property
     def _input_folder(self) -> str:
