@@ -19,6 +19,7 @@ from pipeline.contract.schema import (
     BuildConfig,
     DockerSystem,
     SharedCacheTable,
+    SlurmSystem,
     SystemTable,
     ToolchainTable,
     is_image_registry,
@@ -386,7 +387,7 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
         problem = loaded.problem(f"there is no system '{name}'", ("systems",))
         raise ConfigError([replace(problem, suggestion=did_you_mean(name, known))])
     if choices.runtime == "venv":
-        message = "a system runs steps in containers; --system local has them run here"
+        message = "it says how steps run here, not on a system; --system local has them run here"
         raise ConfigError([Problem(message, key="--runtime venv")])
     problems = [*_bound_to_this_machine(loaded, name)]
     if problems:
@@ -422,7 +423,13 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
     return _table(as_typed(config), "cache", SharedCacheTable)
 
 
-def systems_of(config: Path) -> tuple[dict[str, DockerSystem | AzureMLSystem], str]:
+_SERVICES: Mapping[str, type[AzureMLSystem | SlurmSystem]] = {
+    "azureml": AzureMLSystem,
+    "slurm": SlurmSystem,
+}
+
+
+def systems_of(config: Path) -> tuple[dict[str, SystemTable], str]:
     """Return the systems of ``config``, with absolute paths, and the one that is its host; empty if
     that is a target. Raises ``ConfigError`` if one is wrong."""
     file = as_typed(config)
@@ -430,11 +437,12 @@ def systems_of(config: Path) -> tuple[dict[str, DockerSystem | AzureMLSystem], s
     tables = document.table.get("systems")
     if not isinstance(tables, Mapping):
         return {}, ""
-    systems: dict[str, DockerSystem | AzureMLSystem] = {}
+    systems: dict[str, SystemTable] = {}
     for name, written in tables.items():
-        if isinstance(written, Mapping) and written.get("type") == "azureml":
-            service = _table(file, "systems", AzureMLSystem, name)
-            systems |= {name: service} if service is not None else {}
+        kind = written.get("type") if isinstance(written, Mapping) else None
+        if (service := _SERVICES.get(str(kind))) is not None:
+            found = _table(file, "systems", service, name)
+            systems |= {name: found} if found is not None else {}
         elif (engine := _table(file, "systems", DockerSystem, name)) is not None:
             systems[name] = _absolute(engine, file)
     host = document.table.get("host")

@@ -28,7 +28,7 @@ from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.parquet_file import require_parquet
-from targets.config.adapter_folder import adapter_folder_problems
+from targets.config.adapter_folder import adapter_folder_problems, merge_only_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
@@ -256,7 +256,7 @@ class _Loader:
         if model_folder is not None and usable:
             for place, message, advice in model_for_chain_problems(model_folder, chains, targets):
                 self._problem(message, place, advice)
-        self._adapter(model_folder if usable else None)
+        self._adapter(model_folder if usable else None, chains)
         self._trusted_keys()
         self._systems()
         data_files = self._data()
@@ -293,7 +293,7 @@ class _Loader:
             self._sources(chains[name])
         return chains
 
-    def _adapter(self, base: Path | None) -> None:
+    def _adapter(self, base: Path | None, chains: Mapping[str, Chain]) -> None:
         """Check the adapter of ``[model]``; ``base`` is the model's folder, if it is usable."""
         model = self._config.model
         if model.adapter is None:
@@ -303,7 +303,11 @@ class _Loader:
             self._problem("an ONNX model takes no adapter", place, "merge it into its checkpoint")
             return
         folder = resolved(self._file, model.adapter)
+        before = len(self.problems)
         self._folder_problems(adapter_folder_problems(model.adapter, folder, base), place)
+        calls = [call for chain in chains.values() for call in chain.passes]
+        if len(self.problems) == before and any(call.keeps_adapter for call in calls):
+            self._folder_problems(merge_only_problems(folder), place)
 
     def _trusted_keys(self) -> None:
         tables = {"cache": self._config.cache, "toolchain": self._config.toolchain}

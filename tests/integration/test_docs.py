@@ -86,6 +86,7 @@ RUNNING = {
     "./nox -s tests-tokenizers",
     "./nox -s tests-remote",
     "./nox -s tests-azure",
+    "./nox -s tests-slurm",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",
