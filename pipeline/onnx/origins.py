@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from pipeline.contract.space import is_embedding
 from pipeline.onnx.checkpoint import Checkpoint
 
 _IN_GRAPH = re.compile(r"layers\.(?P<layer>\d+)\..*?(?P<projection>\w+)\.MatMul\.weight")
@@ -80,7 +79,7 @@ class Origins:
     def _head(self, rows: int) -> list[Origin]:
         shapes = self.checkpoint.shapes
         names = [name for name in shapes if name.endswith(f"{_HEAD}.weight")]
-        names = names or [name for name in shapes if is_embedding(name)]
+        names = names or [*self.checkpoint.tensors.embedding]
         # The builder may leave out rows of the vocabulary that no token uses.
         if not names or shapes[names[0]][0] < rows:
             return []

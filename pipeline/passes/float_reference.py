@@ -130,7 +130,7 @@ def _answers(
     from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer
 
-    examples = parts_of(inputs).eval[: params.max_samples] if inputs.data is not None else []
+    examples = list(parts_of(inputs).eval[: params.max_samples]) if inputs.data is not None else []
     if not examples:
         return 0
     codec = ArtifactCodec(load_artifact_tokenizer(export), session)

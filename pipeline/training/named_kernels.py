@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pipeline.training.shared_kernels import shared_kernels
+from pipeline.weights.threads import Threads
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,11 +21,11 @@ _NAMED = "OPENBLAS_CORETYPE"
 @contextmanager
 def named_kernels(threads: int) -> Iterator[None]:
     """Inside, the CPU computes what PyTorch leaves to MKL otherwise: products by the kernels of
-    :mod:`pipeline.weights.blas`, in ``threads`` threads.
+    :mod:`pipeline.weights.blas`, which ``threads`` threads share, as they do
+    :mod:`pipeline.training.shared_kernels`.
 
-    All else has one thread, but for the loss's softmax. How PyTorch's own kernels part a sum, and
-    which elements they compute one by one, depends on the number of threads. Attention is computed
-    from its products.
+    All else has one thread. How PyTorch's own kernels part a sum, and which elements they compute
+    one by one, depends on the number of threads. Attention is computed from its products.
     Without the variable that names the kernels, and where a GPU trains, nothing changes.
     """
     import torch
@@ -32,7 +35,8 @@ def named_kernels(threads: int) -> Iterator[None]:
         yield
         return
     before = torch.get_num_threads()
-    libraries = [_replaced("aten", _kernels(threads)), _in_threads(threads)]
+    shared = Threads(threads)
+    libraries = [_replaced("aten", {**_kernels(shared), **shared_kernels(shared)})]
     import bitsandbytes  # noqa: F401 - it registers what is replaced
 
     libraries.append(_replaced("bitsandbytes", {"dequantize_4bit": _dequantize}))
@@ -78,35 +82,7 @@ def _replaced(namespace: str, kernels: dict[str, Any]) -> Any:
     return library
 
 
-def _in_threads(threads: int) -> Any:
-    """Give the logarithms of a softmax, of which a loss has one for each token of a vocabulary,
-    ``threads`` threads, each of which has whole rows; return what holds that."""
-    import torch
-
-    library = torch.library.Library("aten", "IMPL")
-
-    def shared(kernel: Any) -> Any:
-        def run(keys: Any, *arguments: Any) -> Any:
-            # (values, dimension, ...) forward, (gradient, output, dimension, ...) backward
-            dimension = next(item for item in arguments if isinstance(item, int))
-            rows = dimension in (-1, arguments[0].dim() - 1)
-            torch.set_num_threads(threads if rows else 1)
-            try:
-                return kernel.call_boxed(keys, *arguments)
-            finally:
-                torch.set_num_threads(1)
-
-        return run
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch warns of what is meant here
-        for name in ("_log_softmax", "_log_softmax_backward_data"):
-            before = torch.library.get_kernel(f"aten::{name}", "CPU")
-            library.impl(name, shared(before), "CPU", with_keyset=True, allow_override=True)
-    return library
-
-
-def _kernels(threads: int) -> dict[str, Any]:
+def _kernels(threads: Threads) -> dict[str, Any]:
     """Return the kernels by the names of their operations."""
     import torch
 

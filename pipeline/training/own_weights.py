@@ -51,8 +51,9 @@ def with_weights_of(artifact: OnnxModel, checkpoint: Path) -> Any:
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     stored = stored_tensors(checkpoint)
     weights = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
-    replaced = _by_tensor(artifact, Checkpoint(checkpoint))
-    table = next((name for name in stored if is_embedding(name)), None)
+    known = Checkpoint(checkpoint)
+    replaced = _by_tensor(artifact, known)
+    table = next(iter(known.tensors.embedding), None)
     if table is not None and _HEAD not in stored and _HEAD in replaced:
         # One tensor there, and two that are rounded apart here, or only one that is.
         weights[_HEAD] = weights[table]
@@ -78,7 +79,7 @@ def _by_tensor(artifact: OnnxModel, checkpoint: Checkpoint) -> dict[str, Sequenc
         raise ValueError("not all matrices of the graph are known to be some of the checkpoint's")
     look_up = embedding(artifact)
     if look_up is not None and look_up.bits < _EXACT:
-        (table,) = (name for name in checkpoint.shapes if is_embedding(name))
+        (table,) = checkpoint.tensors.embedding
         rows = look_up.shape[0]
         found[table].append((look_up, Origin("embedding", 0, rows, table, 0), None))
     return dict(found)

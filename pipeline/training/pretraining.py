@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from pipeline.contract.step import Inputs
+from pipeline.process.heap import kept_heap
 from pipeline.training.corpus import (
     END_OF_TEXT,
     END_OF_TURN,
@@ -36,7 +37,7 @@ _STATES, _FIGURES = "states.pt", "figures.json"
 def pretrain(inputs: Inputs, params: PretrainParams, out_dir: Path) -> dict[str, JsonValue]:
     """Write a checkpoint trained on ``inputs["text"]``; return its size, speed and loss curve."""
     prepare(inputs.seed, inputs.threads)
-    with named_kernels(inputs.threads):
+    with named_kernels(inputs.threads), kept_heap():
         return _pretrain(inputs, params, out_dir)
 
 

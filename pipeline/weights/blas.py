@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from pipeline.weights.threads import Threads, parts
+
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 _SMALL = 1 << 21
 """Multiplications that are not worth a second thread."""
-_ROWS = 96
-"""Rows are split at multiples of this many. The kernels take fewer at a time (16, 12, 8, 4), so
-that a row is computed in the same way wherever a product is split: a thread may have any number."""
+_TALL = 192
+"""The fewest rows that are split: columns are, of a product with fewer."""
+_ROWS = 48
+"""Rows are split at multiples of this many. The kernels take 24 or 12 of them at a time, and then
+fewer of what is left, so that a row is computed in the same way wherever a product is split: a
+thread may have any number."""
 _COLUMNS, _PIECES = 128, 16
 """The fewest columns of a piece, and the most pieces. Columns near an edge are computed otherwise,
 so the pieces are the same for any number of threads."""
@@ -49,9 +52,9 @@ class _Operand:
 
 
 class Blas:
-    """OpenBLAS, with ``threads`` threads of its own."""
+    """OpenBLAS, whose large products ``threads`` share."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._library = ctypes.CDLL(str(_library()))
         self._library[f"scipy_openblas_set_num_threads{_SUFFIX}"](ctypes.c_int(1))
@@ -89,13 +92,13 @@ class Blas:
         shape = (batch, m, n) if left.dim() == 3 else (m, n)
         if not batch * m * n * k:
             return left.new_zeros(shape)
-        # Not PyTorch's: where it must be deterministic, it fills new memory first.
-        result = torch.from_numpy(np.empty(shape, dtype=_NUMPY[dtype]))
+        result = unfilled(shape, dtype)
         one, other = _operand(left), _operand(right)
         gemm, step = self._gemm[dtype], m * n * result.itemsize
         first = result.data_ptr()
 
-        def compute(item: int, rows: range, columns: range) -> None:
+        def compute(piece: tuple[int, range, range]) -> None:
+            item, rows, columns = piece
             gemm(
                 _ROW_MAJOR,
                 one.order,
@@ -113,42 +116,19 @@ class Blas:
                 n,
             )
 
-        self._share(compute, batch, m, n, k)
+        pieces = _pieces(batch, m, n, k, self._threads.count)
+        if batch * m * n * k <= _SMALL:
+            for piece in pieces:
+                compute(piece)
+        else:
+            self._threads.share(compute, pieces)
         return result
 
-    def _share(
-        self, compute: Callable[[int, range, range], None], batch: int, m: int, n: int, k: int
-    ) -> None:
-        """Call ``compute`` for all items, and for a large one's rows or columns in pieces."""
-        whole = range(m), range(n)
-        if batch > 1:
-            work = [(item, *whole) for item in range(batch)]
-        elif m * n * k <= _SMALL:
-            work = [(0, *whole)]
-        elif m >= 2 * _ROWS and n <= _WIDE * m:
-            share = -(-m // _ROWS // self._threads) * _ROWS
-            work = [(0, piece, whole[1]) for piece in _pieces(m, share)]
-        else:
-            share = max(_COLUMNS, -(-n // _PIECES // _COLUMNS) * _COLUMNS)
-            work = [(0, whole[0], piece) for piece in _pieces(n, share)]
 
-        def run(part: Sequence[tuple[int, range, range]]) -> None:
-            for piece in part:
-                compute(*piece)
-
-        if self._threads == 1 or len(work) == 1 or batch * m * n * k <= _SMALL:
-            return run(work)
-        share = -(-len(work) // self._threads)
-        parts = [work[at : at + share] for at in range(share, len(work), share)]
-        others = [self._pool.submit(run, part) for part in parts]
-        run(work[:share])
-        for other in others:
-            other.result()
-        return None
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads - 1, "product")
+def unfilled(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Return new memory for numbers of fp32 or fp64. Not PyTorch's: where that must be
+    deterministic, it fills new memory first."""
+    return torch.from_numpy(np.empty(shape, dtype=_NUMPY[dtype]))
 
 
 def _library() -> Path:
@@ -157,9 +137,15 @@ def _library() -> Path:
     return found
 
 
-def _pieces(length: int, size: int) -> list[range]:
-    """Return the parts of ``range(length)`` of ``size`` each, the last one of what is left."""
-    return [range(at, min(at + size, length)) for at in range(0, length, size)]
+def _pieces(batch: int, m: int, n: int, k: int, threads: int) -> Sequence[tuple[int, range, range]]:
+    """Return the items of a batch, or a large product's rows or columns in pieces."""
+    if batch > 1 or m * n * k <= _SMALL:
+        return [(item, range(m), range(n)) for item in range(batch)]
+    if m >= _TALL and n <= _WIDE * m:
+        share = -(-m // _ROWS // threads) * _ROWS
+        return [(0, rows, range(n)) for rows in parts(m, share)]
+    share = max(_COLUMNS, -(-n // _PIECES // _COLUMNS) * _COLUMNS)
+    return [(0, range(m), columns) for columns in parts(n, share)]
 
 
 def _operand(tensor: torch.Tensor) -> _Operand:

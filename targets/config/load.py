@@ -20,7 +20,6 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import tools_of
-from pipeline.data.check import check_rows
 from pipeline.data.constraint import constraint_problems
 from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
@@ -44,6 +43,7 @@ from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, Problem
+from targets.known_rows import KnownRows
 from targets.target import DEFAULT_TARGET, LOCAL, Target, load_target, named_targets, target_names
 
 Bring = Callable[[BuildConfig, str], Path | None]
@@ -59,6 +59,8 @@ class Overrides:
     model: str | None = None
     bring: Bring | None = None
     """Brings what lies in Azure Machine Learning to this machine."""
+    known: KnownRows = field(default_factory=KnownRows)
+    """What is known of the rows of data sets."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class LoadedConfig:
     """Absolute paths of the files per data set; none if its rows come from a hub or from code."""
     main_data: str | None
     """The data set for training and evaluation."""
+    known_rows: KnownRows
+    """What is known of the rows."""
     shows_tools: bool
     """Whether the model's chat template is given tools, as far as the host can read the rows."""
     model_folder: Path | None
@@ -263,6 +267,7 @@ class _Loader:
             targets=tuple(target.name for target in targets),
             data_files=data_files,
             main_data=main_data(self._config.data),
+            known_rows=self._overrides.known,
             shows_tools=self._shows_tools,
             model_folder=model_folder,
             gguf=self._gguf,
@@ -484,12 +489,15 @@ class _Loader:
                 self.problems.append(Problem(str(error), path, key=f"data.{name}"))
         if parquet or not files:
             return
-        read = read_files(files)
-        row_problems = read.problems
-        if not spec.is_made:
-            row_problems = row_problems or check_rows(read.rows, spec, part)
-        if not row_problems and spec.messages is not None and spec.chat_template is None:
-            self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        if spec.is_made:
+            read = read_files(files)
+            row_problems = read.problems
+            if not row_problems and spec.messages is not None and spec.chat_template is None:
+                self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        else:
+            checked, row_problems = self._overrides.known.check(files, spec, part)
+            shows = checked is not None and checked.shows_tools and spec.chat_template is None
+            self._shows_tools |= shows
         self.problems += (
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )

@@ -16,8 +16,8 @@ from targets.publish.hub_card import hub_card
 from targets.report.dist import MODEL_DIR
 from targets.report.report_schema import Report
 from targets.target import load_target
-from targets.use.asking import preloads
 from targets.use.program import program_for
+from targets.use.wheels import preloads
 from targets.use.write_use import USE_DIR, foundry_file, use_files
 
 CARD = "README.md"
@@ -53,7 +53,7 @@ def prepare_push(folder: Path, report: Report, card: Card, spec: DataSpec | None
     model = folder / MODEL_DIR
     target = load_target(report.target)
     program = program_for(spec, model, report.quality, _PLACE, preloads(target))
-    use = use_files(model, report, spec, _PLACE)
+    use = use_files(program, target)
     return Push(
         {
             **{file.path: model / file.path for file in report.files},

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
 from pipeline.contract.schema import Card
-from targets.release.hub import hub_metadata
+from targets.release.hub import card_data
 from targets.release.released_report import ReleasedReport
 from targets.report.templates import markdown_environment
 from targets.target import Target
@@ -55,7 +54,7 @@ def model_card(
         root=root,
         unverified=report.unverified,
         gaps=list(_gaps(report, card)),
-        front=yaml.safe_dump(_front(report, card), sort_keys=True, allow_unicode=True),
+        front=card_data(report, card, f"{report.build} {report.version}").to_yaml(),
     )
     return text.encode()
 
@@ -72,14 +71,6 @@ def _gaps(report: ReleasedReport, card: Card) -> Iterator[str]:
         yield f"licence not stated: {', '.join(missing)}"
     if not card.limitations:
         yield "nobody wrote down its limitations"
-
-
-def _front(report: ReleasedReport, card: Card) -> dict[str, JsonValue]:
-    return {
-        **hub_metadata(card, report.artifact, report.inputs.model),
-        "tags": ["quern", report.target, report.artifact],
-        "model_name": f"{report.build} {report.version}",
-    }
 
 
 def _limits(params: Mapping[str, JsonValue]) -> str:

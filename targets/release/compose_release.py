@@ -50,7 +50,10 @@ from targets.release.sums import write_sums
 from targets.release.trained import trained_files
 from targets.report.dist import MODEL_DIR
 from targets.target import Target, load_target
-from targets.use.asking import Asking, asking, run_pins, run_requirements
+from targets.use.asking import asking
+from targets.use.program import Program, program_for
+from targets.use.wheels import preloads, run_pins
+from targets.use.write_use import PLACE, USE_DIR, foundry_file, use_files
 from targets.version import quern_version
 
 _QUANTIZES = "model_builder"
@@ -167,37 +170,37 @@ def _target_files(
     folder = built.outcome.folder
     model = folder / MODEL_DIR
     target = load_target(built.name)
-    asked = _asking(contents, report, model, target)
+    program = _program(contents, report, model, target)
     card = model_card(
         report,
         contents.loaded.config.card,
         target,
         list(_made_from(contents)),
-        asked,
+        None if program is None else asking(program, model),
         layout.stem(contents.build, contents.version, built.name),
     )
     files: dict[str, Path | bytes] = {
         f"{layout.MODEL}/{file.path}": model / file.path for file in report.files
     }
+    if program is not None:
+        use = use_files(program, target) | foundry_file(built.outcome.report)
+        files |= {f"{USE_DIR}/{name}": content for name, content in use.items()}
     files[layout.REPORT] = (report.model_dump_json(indent=2) + "\n").encode()
     files[layout.CARD] = card
-    if asked is not None:
-        files[layout.ASK] = asked.script
-        files[layout.REQUIREMENTS] = run_requirements(target)
     if report.checked is not None:
         files[CHECKED_FILE] = folder / CHECKED_FILE
     return files
 
 
-def _asking(
+def _program(
     contents: ReleaseContents, report: ReleasedReport, model: Path, target: Target
-) -> Asking | None:
-    """Return how an ONNX model is asked; ``None`` for other artifacts."""
+) -> Program | None:
+    """Return what asks an ONNX model; ``None`` for other artifacts."""
     if report.artifact != "onnx":
         return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return asking(spec, model, target, report.quality)
+    return program_for(spec, model, report.quality, PLACE, preloads(target))
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

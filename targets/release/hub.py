@@ -1,4 +1,4 @@
-"""What model hubs read in a model card's front matter: licence, task, library, base model.
+"""What model hubs read in a model card's front matter: licence, task, library, base model, results.
 
 https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
@@ -6,7 +6,9 @@ https://huggingface.co/docs/hub/model-cards#model-card-metadata
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 
+from huggingface_hub import EvalResult, ModelCardData
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import JsonValue
 
@@ -14,6 +16,8 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.schema import HUB_PREFIX, Card
 from targets.config.load import LoadedConfig
 from targets.errors import ConfigError
+from targets.release.released_report import ReleasedReport
+from targets.report.report_schema import Report
 
 _LIBRARIES: dict[Kind, str] = {
     "onnx": "onnxruntime-genai",
@@ -21,6 +25,8 @@ _LIBRARIES: dict[Kind, str] = {
     "adapter": "peft",
 }
 TASK = "text-generation"
+_METRICS = {"accuracy": "accuracy", "exact_match": "exact_match"}
+"""Ours, and the names that they have on the hub: https://huggingface.co/metrics"""
 
 _SAME_NAME = frozenset(
     {
@@ -84,6 +90,28 @@ _GNU = re.compile(r"(?P<name>agpl-3\.0|gpl-[23]\.0|lgpl-2\.1|lgpl-3\.0)-(?:only|
 """The hub does not tell ``GPL-3.0-only`` from ``GPL-3.0-or-later``; the card's table does."""
 
 
+def card_data(report: Report | ReleasedReport, card: Card, name: str) -> ModelCardData:
+    """Return what the hub reads of the card of the model that it shows as ``name``."""
+    entries = hub_metadata(card, report.artifact, report.inputs.model)
+    data = next(iter(report.inputs.data), "")
+    return ModelCardData(
+        **entries,  # type: ignore[arg-type]
+        tags=["quern", report.target, report.artifact],
+        model_name=name,
+        eval_results=list(_results(report.quality, data)) or None,
+    )
+
+
+def shares(quality: Mapping[str, JsonValue]) -> Iterator[tuple[str, float]]:
+    """Yield whose answers are right to which share."""
+    held = quality.get("constrained")
+    found = {
+        **{name: quality.get(name) for name in ("base", "tuned", "artifact")},
+        "constrained": held.get("value") if isinstance(held, dict) else None,
+    }
+    yield from ((name, share) for name, share in found.items() if isinstance(share, float))
+
+
 def hub_metadata(card: Card, artifact: Kind, model: str) -> dict[str, JsonValue]:
     """Return the entries for an artifact that was made from ``model``, as a config names it."""
     entries: dict[str, JsonValue] = {
@@ -111,6 +139,24 @@ def require_licences(loaded: LoadedConfig) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _results(quality: Mapping[str, JsonValue], data: str) -> Iterator[EvalResult]:
+    """Yield what was measured on the held-out part of the rows of ``data``: with ``constrain``,
+    where there is one."""
+    metric = _METRICS.get(str(quality.get("metric")))
+    if metric is None or not data:
+        return
+    for name, share in shares(quality):
+        if name in ("artifact", "constrained"):
+            yield EvalResult(
+                task_type=TASK,
+                dataset_type=data,
+                dataset_name=f"{data}, held-out part",
+                metric_type=metric,
+                metric_name=f"{metric}, {'held to a form' if name == 'constrained' else 'free'}",
+                metric_value=share,
+            )
 
 
 def _licence(words: str | None) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 ::
 
     dist/<build>/release/<version>/
-        <build>-<version>-<target>.tar   model/, report.json, README.md, SHA256SUMS; per target
+        <build>-<version>-<target>.tar   model/, use/, report.json, README.md, SHA256SUMS
         <build>-<version>-adapter.tar    the trained outputs, for rebuilding on another machine
         sbom.cdx.json                    CycloneDX
         SHA256SUMS                       of the files above
@@ -26,10 +26,6 @@ SUMS = "SHA256SUMS"
 REPORT = "report.json"
 CARD = "README.md"
 """Name of the model card, by which model hubs show it."""
-ASK = "ask.py"
-"""Name of the program that asks the model."""
-REQUIREMENTS = "requirements.txt"
-"""Name of the list of wheels that the program needs."""
 MODEL = "model"
 ADAPTER = "adapter"
 """Name of the part of a release that holds the trained outputs."""

@@ -23,7 +23,7 @@ from targets.errors import CheckFailed, ConfigError, Problem
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
-SCHEMA = 3
+SCHEMA = 4
 """Version of the schema; increased when another Quern could no longer make the same files."""
 _OLDEST = 2
 """The oldest schema whose provenance can still be read."""

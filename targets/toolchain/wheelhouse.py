@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +48,16 @@ class Wheelhouse:
         self.folder = folder
 
     def missing(self, toolchain: Toolchain) -> tuple[Pin, ...]:
-        """Return the pins without a verified wheel. Reads no wheel, changes nothing."""
+        """Return the pins without a wheel of their hash. Changes nothing, and reads only wheels
+        that nobody has read yet."""
         pins = read_lock(toolchain.lock)
-        have = self._match(pins, toolchain, self._remembered())
+        have = self._match(pins, toolchain, self._read(pins, toolchain))
         return tuple(pin for pin in pins if pin not in have)
 
     def lacks(self, toolchain: Toolchain) -> int:
         """Return the approximate size of the wheels that have to be fetched, in bytes."""
         pins = read_lock(toolchain.lock)
-        have = self._match(pins, toolchain, self._remembered())
+        have = self._match(pins, toolchain, self._read(pins, toolchain))
         if len(have) == len(pins):
             return 0
         available = sum(path.stat().st_size for path in have.values())
@@ -121,19 +123,24 @@ class Wheelhouse:
         self, pins: Sequence[Pin], toolchain: Toolchain, say: Callable[[str], None]
     ) -> dict[str, str]:
         """Verify every wheel of the lock with unknown content, and remove damaged ones."""
-        digests = self._remembered()
-        known = len(digests)
-        for pin, path in self._named(pins, toolchain, _names(self.folder)):
-            if path.name in digests:
-                continue
-            digest = sha256_of_file(path)
-            if digest in pin.sha256:
-                digests[path.name] = digest
-            else:
+        known = self._remembered()
+        digests = self._read(pins, toolchain)
+        for pin, path in self._named(pins, toolchain, digests.keys() - known.keys()):
+            if digests[path.name] not in pin.sha256:
                 say(f"{path.name} in the wheelhouse is damaged; fetching it again")
                 path.unlink()
-        if len(digests) != known:
+                del digests[path.name]
+        if digests != known:
             self._remember(digests)
+        return digests
+
+    def _read(self, pins: Sequence[Pin], toolchain: Toolchain) -> dict[str, str]:
+        """Return the digest of each wheel, of those that are not remembered if the lock may have
+        them."""
+        digests = self._remembered()
+        for _, path in self._named(pins, toolchain, _names(self.folder) - digests.keys()):
+            with suppress(FileNotFoundError):  # another process removes a damaged one
+                digests[path.name] = sha256_of_file(path)
         return digests
 
     def _match(
@@ -176,8 +183,8 @@ class Wheelhouse:
         replace_file(self.folder / _VERIFIED, json.dumps(entries, indent=1))
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.whl")]
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.whl")}
 
 
 def _parse(name: str) -> tuple[object, object, frozenset[Tag]]:

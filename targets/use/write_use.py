@@ -11,14 +11,18 @@ from pipeline.contract.data_spec import DataSpec
 from targets.atomic import replace_file
 from targets.report.report_schema import Report
 from targets.report.templates import source_environment
-from targets.target import load_target
-from targets.use.asking import preloads, run_requirements
+from targets.target import Target, load_target
 from targets.use.program import Program, program_for
+from targets.use.wheels import preloads, run_requirements
 
 USE_DIR = "use"
-FOUNDRY_FILE = "inference_model.json"
-_PLACE = "../model"
+PLACE = "../model"
 """The model's folder, seen from there."""
+ASK = "ask.py"
+"""The program in Python."""
+REQUIREMENTS = "requirements.txt"
+"""The list of wheels that it needs."""
+FOUNDRY_FILE = "inference_model.json"
 
 
 def python_literal(text: str) -> str:
@@ -42,7 +46,7 @@ def c_literal(text: str) -> str:
 
 
 _PROGRAMS: Mapping[str, Callable[[str], str]] = {
-    "ask.py": python_literal,
+    ASK: python_literal,
     "ask.cpp": c_literal,
     "Ask.cs": json_literal,
     "Ask.java": json_literal,
@@ -57,16 +61,11 @@ def render(name: str, program: Program) -> bytes:
     return environment.get_template(f"{name}.j2").render(p=program).encode()
 
 
-def use_files(
-    model: Path, report: Report, spec: DataSpec | None, place: str = _PLACE
-) -> dict[str, bytes]:
-    """Return the files of ``use/`` for the artifact of ``report`` in the folder ``model``, which
-    they find at ``place``. Its rows are of ``spec``."""
-    target = load_target(report.target)
-    program = program_for(spec, model, report.quality, place, preloads(target))
+def use_files(program: Program, target: Target) -> dict[str, bytes]:
+    """Return the files of ``use/`` that ask an artifact of ``target`` as ``program`` says."""
     return {
         **{name: render(name, program) for name in _PROGRAMS},
-        "requirements.txt": run_requirements(target),
+        REQUIREMENTS: run_requirements(target),
     }
 
 
@@ -74,7 +73,9 @@ def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
     """Write ``use/`` into the folder of the build of ``report``, whose rows are of ``spec``."""
     use = folder / USE_DIR
     use.mkdir(exist_ok=True)
-    files = use_files(folder / "model", report, spec) | foundry_file(report)
+    target = load_target(report.target)
+    program = program_for(spec, folder / "model", report.quality, PLACE, preloads(target))
+    files = use_files(program, target) | foundry_file(report)
     for name, content in files.items():
         replace_file(use / name, content.decode())
 

@@ -58,8 +58,7 @@ checks but those of time and memory. No two have the same weights: {TRAININGS} s
 from random weights of its own, and each is fine-tuned with a seed and a split of its own. A build
 passes unless a check fails. Figures are the worst of all builds of a family; "off" is by how much
 the scale of a matrix differs from the checkpoint's, and the matrix itself. Families that the plan
-refuses are not here. Lines without `{_SINCE}` are of earlier checks, or of a
-model to which PyTorch cannot give the artifact's weights (LFM2)."""
+refuses are not here."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from pipeline.process.heap import kept_heap
 from pipeline.training.named_kernels import named_kernels
 
 _MODELS = {
@@ -69,4 +70,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with kept_heap():  # as training does
+        main()

@@ -480,7 +480,9 @@ def test_a_stranger_asks_the_model_in_three_commands(
     assert blocks["text"] == "{phrase}\n"
     template = (empty / root / "model" / "chat_template.jinja").read_text()
     assert blocks["jinja"].strip() == template.strip()
-    assert blocks["python"] == (empty / root / "ask.py").read_text()
+    assert blocks["python"] == (empty / root / "use" / "ask.py").read_text()
+    built = world.first.work / "dist" / "small" / "cpu" / "use"
+    assert files_in(empty / root / "use") == files_in(built)
 
 
 def test_the_hubs_own_library_reads_the_front_matter(
@@ -493,10 +495,16 @@ def test_the_hubs_own_library_reads_the_front_matter(
     read += "print(json.dumps(ModelCard.load(sys.argv[1]).data.to_dict()))"
     readme = tmp_path / "small-1.2.0-cpu" / "README.md"
     found = subprocess.check_output([toolchain_python, "-c", read, readme])
-    assert json.loads(found) == {
+    front = json.loads(found)
+    quality = json.loads((readme.parent / "report.json").read_text())["quality"]
+    (index,) = front.pop("model-index")
+    (result,) = index["results"]
+    assert (index["name"], result["task"]["type"]) == ("small 1.2.0", "text-generation")
+    (metric,) = result["metrics"]
+    assert (metric["type"], metric["value"]) == ("accuracy", quality["artifact"])
+    assert front == {
         "library_name": "onnxruntime-genai",
         "license": "mit",
-        "model_name": "small 1.2.0",
         "pipeline_tag": "text-generation",
         "tags": ["quern", "cpu", "onnx"],
     }

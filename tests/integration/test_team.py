@@ -114,10 +114,12 @@ def test_one_screen_sets_up_a_team(
         ci = Member(
             tmp_path / "ci", project, {**around, SIGN_KEY: str(project.folder / "team.key")}
         )
+        said = []
         for session, options in jobs:
             ended = ci(session, *options.split())
             assert ended.code == 0, ended.stderr
-        assert "pushed" in ended.stdout + ended.stderr or here.client.images.list()
+            said.append(ended.stdout + ended.stderr)
+        assert f"cpu: pushed, {served.repository}@" in said[0]
 
         # A colleague, who has neither the key nor the image.
         for image in here.client.images.list(filters={"label": "quern.recipe"}):
@@ -143,6 +145,7 @@ def test_one_screen_sets_up_a_team(
         project.edit('text = "two"', 'text = "three"')
         built = colleague("build-cpu", "--config", "my.toml", "--system", "box")
         assert built.code == 0, built.stderr
+        assert "sending the image of cpu to box" in built.stdout + built.stderr
         assert report(project)["passes"][0]["system"] == "box"
         assert (project.folder / "dist/small/cpu/model/whole").read_text() == "three"
 

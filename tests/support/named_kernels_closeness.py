@@ -1,7 +1,8 @@
 """Computes products with and without the named kernels. Run by a toolchain's Python.
 
-Writes one JSON object: for each product its error, relative to fp64, and whether any number of
-threads gives the same bytes; and what is said of a model with a convolution, and of one without.
+Writes one JSON object: for each product its error, relative to fp64, whether any number of threads
+gives the same bytes, and whether PyTorch's own kernels do in one thread; and what is said of a
+model with a convolution, and of one without.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> None:
         "rows of a prime": (torch.matmul, (random(397, 200), random(200, 67))),
         "rows in fp64": (torch.matmul, (random(385, 90).double(), random(90, 130).double())),
         "few columns": (torch.matmul, (random(1153, 769), random(769, 3))),
+        "rows of many columns": (torch.matmul, (random(300, 70), random(70, 1801))),
         "many columns": (torch.matmul, (random(100, 130), random(130, 515))),
         "bias": (torch.nn.functional.linear, (wide, random(37, 300), random(37))),
         "batch": (torch.bmm, (batch, factors)),
@@ -47,6 +49,14 @@ def main() -> None:
         "vector": (torch.mv, (wide, vector)),
         "dot": (torch.dot, (vector, random(300))),
         "softmax": (lambda a: torch.log_softmax(a, -1) + torch.softmax(a, 1), (random(515, 600),)),
+        "softmax of attention": (lambda a: torch.softmax(a, -1), (random(3, 5, 67, 67),)),
+        "silu": (torch.nn.functional.silu, (random(517, 133),)),
+        "silu of what is turned": (lambda a: torch.nn.functional.silu(a.t()), (random(517, 133),)),
+        "gelu": (torch.nn.functional.gelu, (random(517, 133),)),
+        "gelu by tanh": (
+            lambda a: torch.nn.functional.gelu(a, approximate="tanh"),
+            (random(517, 133),),
+        ),
         "short rows": (lambda a: torch.log_softmax(a, -1), (random(264, 9),)),
         "not of rows": (lambda a: torch.log_softmax(a, 0), (random(515, 9),)),
         "attention": (
@@ -57,6 +67,8 @@ def main() -> None:
     found = {}
     for name, (function, operands) in cases.items():
         right = _results(function, [value.double() for value in operands])
+        torch.set_num_threads(1)
+        own = _results(function, operands)
         with named_kernels(1):
             one = _results(function, operands)
         others = []
@@ -69,6 +81,7 @@ def main() -> None:
                 for own, exact in zip(one, right, strict=True)
             ),
             "same": all(all(map(torch.equal, one, other)) for other in others),
+            "as PyTorch": all(map(torch.equal, own, one)),
         }
     said = {
         "plain": list(unheld(torch.nn.Sequential(torch.nn.Linear(2, 2)))),

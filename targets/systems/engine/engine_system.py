@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -26,7 +26,7 @@ from targets.runtimes.process_environment import (
     plain_environment,
     proxy_on_this_machine,
 )
-from targets.runtimes.runtime import ProcessLimits
+from targets.runtimes.runtime import ProcessLimits, RuntimeName
 from targets.runtimes.served_images import ServedImages
 from targets.systems.engine.address import EngineAddress
 from targets.systems.engine.images import (
@@ -34,7 +34,6 @@ from targets.systems.engine.images import (
     any_image,
     look,
     output_of,
-    require_room,
     send_base,
     send_image,
     sent_image,
@@ -53,6 +52,7 @@ from targets.systems.engine.keeper import kept
 from targets.systems.engine.link import Link
 from targets.systems.engine.unfinished import FOLDER, remove_abandoned, unfinished_volumes
 from targets.systems.job_notes import JobNotes
+from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
@@ -109,6 +109,8 @@ class Volumes:
 
 class EngineSystem:
     """An engine of another machine, or one that sees no folder of this one."""
+
+    runtime: Final[RuntimeName] = "docker"
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class EngineSystem:
                 lambda client: ensure_image(client, toolchain, self._cache, say)
             )
         )
-        self._seen = self._link.at_length(lambda client: look(client, image.id, self._python))
+        self._seen = self._link.again(lambda client: look(client, image.id, self._python))
         if absent := lacking(self._seen.flags):
             raise EnvironmentUnable(
                 f"the CPU of {self.name} lacks {', '.join(absent)} of x86-64-v3, which the "
@@ -224,7 +226,7 @@ class EngineSystem:
             memory=int(info["MemTotal"]),
             seen=None
             if image is None
-            else self._link.at_length(lambda client: look(client, image, self._python)),
+            else self._link.again(lambda client: look(client, image, self._python)),
             runs_gpus=cuda.ENGINE_RUNTIME in info.get("Runtimes", {}),
             gpus=None if image is None else self._gpus(image),
         )
@@ -234,7 +236,7 @@ class EngineSystem:
         them. Any image will do."""
         if cuda.ENGINE_RUNTIME not in self._link.client().info().get("Runtimes", {}):
             return None
-        listing = self._link.at_length(
+        listing = self._link.again(
             lambda client: output_of(client, image, [*cuda.LIST], device_requests=_ALL_GPUS)
         )
         return cuda.listed_gpus(listing)
@@ -316,10 +318,10 @@ class EngineSystem:
             )
         trees = {digest: material.trees[digest] for digest in absent}
         space = total(trees.values()) + task.writes + _MARGIN
-        seen = self._seen or self._link.at_length(lambda client: look(client, image, self._python))
+        seen = self._seen or self._link.again(lambda client: look(client, image, self._python))
         if seen.free < space:
             self._link.again(lambda client: remove_unneeded(client, needed))
-            seen = self._link.at_length(lambda client: look(client, image, self._python))
+            seen = self._link.again(lambda client: look(client, image, self._python))
         require_room(self.name, seen.free, space, "what the steps read, and what they make,")
         self._seen = None  # what is written now takes some of it
         if trees:

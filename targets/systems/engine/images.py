@@ -15,9 +15,10 @@ from requests.exceptions import RequestException
 from targets.errors import EnvironmentUnable
 from targets.figures import size
 from targets.runtimes.docker import remove
-from targets.runtimes.heartbeat import while_answering
+from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.systems.engine.inputs import HELPER_LABEL
 from targets.systems.engine.link import DROPPED, Link, can_tidy
+from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.toolchain.base import find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
@@ -89,8 +90,18 @@ def look(client: DockerClient, image: str, python: str) -> Seen:
         ) from error
 
 
-def output_of(client: DockerClient, image: str, command: list[str], **options: Any) -> str:
-    """Return what ``command`` writes in a container of ``image``, which may do nothing else."""
+def output_of(
+    client: DockerClient,
+    image: str,
+    command: list[str],
+    *,
+    patience: float = PATIENCE,
+    **options: Any,
+) -> str:
+    """Return what ``command`` writes in a container of ``image``, which may do nothing else.
+
+    Raises ``EnvironmentUnable``, also once the engine has not answered for ``patience`` seconds.
+    """
     container = client.containers.create(
         image,
         command,
@@ -106,10 +117,13 @@ def output_of(client: DockerClient, image: str, command: list[str], **options: A
         output = container.attach(stdout=True, stderr=True, stream=True)
         container.start()
         said = bytearray()
-        for piece in output:
-            said += piece
-            if len(said) > _MOST_SAID:
-                raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        with Heartbeat(client, output.close, patience) as heartbeat:
+            for piece in output:
+                said += piece
+                if len(said) > _MOST_SAID:
+                    raise EnvironmentUnable(f"a container of {image} says more than it was asked")
+        if heartbeat.silent:
+            raise EnvironmentUnable(SILENT, RESTART)
         return said.decode("utf-8", "replace")
     except APIError as error:
         raise EnvironmentUnable(f"no container of {image} starts: {reason(error)}") from error
@@ -150,7 +164,7 @@ def send_image(
         needed = int(here.images.get(image.id).attrs["Size"])
         base_id = _send_base(link, here, toolchain)
         if base_id is not None:
-            seen = link.at_length(lambda client: look(client, base_id, _BASE_PYTHON))
+            seen = link.again(lambda client: look(client, base_id, _BASE_PYTHON))
             require_room(link.name, seen.free, needed, f"the image of {toolchain.target}")
         say(f"sending the image of {toolchain.target} to {link.name}: {size(needed)}")
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))
@@ -184,15 +198,6 @@ def _send_base(link: Link, here: DockerClient, toolchain: Toolchain) -> str | No
     base_id = str(here.images.get(base.image).id)
     _move(link, here, base_id, lambda _sent: None)
     return base_id
-
-
-def require_room(name: str, free: int, needed: int, what: str) -> None:
-    """Raise ``EnvironmentUnable`` if ``free`` bytes are less than ``needed`` for ``what``."""
-    if free < needed:
-        raise EnvironmentUnable(
-            f"too little room on {name}: {what} takes about {size(needed)}, {size(free)} are free",
-            "nothing was sent; free some space on that machine, e.g. `docker system prune`",
-        )
 
 
 def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], None]) -> None:

@@ -390,9 +390,8 @@ def test_old_results_go_and_then_the_bytes_that_no_result_names(member: Make, re
 def test_clean_goes_by_the_clock_of_the_store(
     member: Make, remote: Path, tmp_path: Path, days: int
 ) -> None:
-    one = member("one", push=True)
-    one.build()
-    clean = one.command("clean", "--remote", "--older-than", "30", "--json")
+    Clone(tmp_path / "one", f"file://{remote}").push()
+    clean = member("two").command("clean", "--remote", "--older-than", "30", "--json")
     clock = SteppingClock(tmp_path / "clock")
     clock.step(days * 86_400)
 

@@ -57,6 +57,23 @@ def test_tampered_wheel_is_seen_and_fetched_again(tmp_path: Path) -> None:
     assert "damaged" in said[0]
 
 
+def test_a_wheel_that_nobody_has_read_yet_is_here_and_one_that_was_changed_is_not(
+    tmp_path: Path,
+) -> None:
+    """As where the wheels were copied without what is remembered of them."""
+    wanted = toolchain(tmp_path / "image", make_wheel(tmp_path / "links"))
+    house = Wheelhouse(tmp_path / "wheels")
+    (wheel,) = house.ensure(wanted, ignore)
+    remembered = house.folder / "verified.json"
+    remembered.unlink()
+    assert house.missing(wanted) == ()
+    assert house.lacks(wanted) == 0
+    assert not remembered.exists()  # a look changes nothing
+    wheel.path.write_bytes(wheel.path.read_bytes()[:-1] + b"!")
+    assert house.missing(wanted) == (wheel.pin,)
+    assert wheel.path.exists()
+
+
 def test_index_that_serves_another_file_is_refused(tmp_path: Path) -> None:
     wanted = toolchain(tmp_path / "image", make_wheel(tmp_path / "links"))
     make_wheel(tmp_path / "links", content="x = 'evil'\n")

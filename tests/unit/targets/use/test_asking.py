@@ -14,9 +14,11 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.file_digest import FileDigest
 from pipeline.data.prompt_form import prompt_form
 from targets.target import load_target
-from targets.use.asking import ask_script, asking, run_requirements
+from targets.use.asking import asking
 from targets.use.program import Program, program_for
+from targets.use.wheels import run_requirements
 from targets.use.write_use import (
+    ASK,
     c_literal,
     foundry_file,
     json_literal,
@@ -30,7 +32,7 @@ COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
 
 def script_for(spec: DataSpec | None, has_template: bool, preloads: bool = False) -> bytes:
     form = prompt_form(spec)
-    return ask_script(Program(form, chat=form.chat and has_template, preloads=preloads))
+    return render(ASK, Program(form, chat=form.chat and has_template, preloads=preloads))
 
 
 def put(script: bytes, *given: str) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def test_prompt_and_template_are_said(file: str, tmp_path: Path) -> None:
         {**COMMON, "prompt": "Tone of {the phrase}?", "system": "One word."}
     )
     (tmp_path / "genai_config.json").write_text('{"model": {"context_length": 8}}')
-    found = asking(spec, tmp_path, load_target("cpu"), {})
+    found = asking(program_for(spec, tmp_path, {}, "model", preloads=False), tmp_path)
     assert (found.system, found.prompt) == ("One word.", "Tone of {the phrase}?")
     assert (found.usage, found.chat_template) == ("THE_PHRASE", template)
 
@@ -151,7 +153,7 @@ def test_a_broken_artifact_has_programs_too(content: str, tmp_path: Path) -> Non
         (tmp_path / name).write_text(content)
     written = program_for(None, tmp_path, {"constrained": {"guidance": 1}}, "model", False)
     assert (written.context, written.chat, written.start) == (2048, False, None)
-    ast.parse(ask_script(written))
+    ast.parse(render(ASK, written))
 
 
 def test_texts_are_literals_of_each_language() -> None:
