@@ -180,6 +180,12 @@ def azure(session: nox.Session) -> None:
     )
 
 
+@nox.session(name="tests-slurm")
+def tests_slurm(session: nox.Session) -> None:
+    """Run the tests of Slurm, all of them: on real daemons with two nodes on this machine."""
+    pytest(session, "-m", "slow or not slow", "tests/slurm")
+
+
 @nox.session(name="tests-azure")
 def tests_azure(session: nox.Session) -> None:
     """Run the tests of Azure Machine Learning: on a stand-in, and on a subscription if named."""
@@ -232,6 +238,12 @@ def bench_driver(session: nox.Session) -> None:
 def bench_commands(session: nox.Session) -> None:
     """Measure what commands cost that have nothing to do."""
     command(session, module="tests.benchmarks.commands")
+
+
+@nox.session(name="bench-data")
+def bench_data(session: nox.Session) -> None:
+    """Measure what many rows cost."""
+    command(session, module="tests.benchmarks.data")
 
 
 @nox.session(name="bench-job")

@@ -75,8 +75,8 @@ def plan(
     Raises ``ConfigError`` with every mistake of the config, and ``EnvironmentUnable`` where
     this machine cannot build a target.
     """
-    requests = load_requests(_choices(config, targets, data, model, host, runtime))
     store = _cache(cache)
+    requests = load_requests(_choices(config, targets, data, model, host, runtime), cache=store)
     return [
         Planner(request.loaded, store, place, request.training_place, shared=shared).plan()
         for request in requests
@@ -109,8 +109,8 @@ def build(
     Raises ``ConfigError``, ``ChecksFailed``, ``EnvironmentUnable``, ``PassFailed`` or
     ``Interrupted``, which all are a ``QuernError``.
     """
-    requests = load_requests(_choices(config, targets, data, model, host, runtime))
     store = _cache(cache)
+    requests = load_requests(_choices(config, targets, data, model, host, runtime), cache=store)
     view = PlainView(SafeConsole(quiet=quiet, soft_wrap=False, emoji=False))
     built = [
         one

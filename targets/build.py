@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -25,6 +25,7 @@ from targets.crashed_checks import run_plan
 from targets.device_checks.checked_result import FILE as CHECKED_FILE
 from targets.device_checks.checked_result import merge_into_report, read_checked
 from targets.device_checks.parcel import pack
+from targets.devices.device import Device
 from targets.disk import Need, may_write, require_room
 from targets.errors import ConfigError
 from targets.machine import cpu_name, threads
@@ -91,6 +92,7 @@ class Builder:
         self._only = only
         self._shared = shared
         self._left = left
+        self._told: list[str] = []
 
     def plan(self) -> BuildPlan:
         """Return the plan of this build."""
@@ -137,6 +139,8 @@ class Builder:
             self._view.say(f"{plan.target}: built, and not verified on its device: {why}")
         if not plan.missing:
             return self._finish(dist, plan, {})
+        for planned in plan.missing:
+            self._device(plan, [planned])  # before anything runs
         runtime = self._runtime([place.toolchain for place in self._needed(plan).values()])
         require_room(self._needs(runtime, plan, dist))
         records = self._prepare(runtime, plan)
@@ -182,6 +186,12 @@ class Builder:
         names = (planned.step.target for planned in plan.missing)
         return places_by_name(names, (self._training_place, self._target))
 
+    def _device(self, plan: BuildPlan, segment: Sequence[PlannedStep]) -> Device:
+        """Return the device that the process of ``segment`` gets. Raises ``EnvironmentUnable`` if a
+        training asks for more GPUs than there are."""
+        device = self._needed(plan)[segment[0].step.target].device
+        return device.times(max(_gpus(planned.step) for planned in segment))
+
     def _run(
         self,
         runtime: Runtime,
@@ -194,6 +204,7 @@ class Builder:
         first = segment[0].step
         resources = self._loaded.config.resources
         place = self._needed(plan)[first.target]
+        device = self._device(plan, segment)
         cpus = threads(resources, record.cores)
         origin = _origin(plan.build, record, cpus)
         staying = self._staying(plan) & {planned.step.key for planned in segment}
@@ -214,12 +225,13 @@ class Builder:
                 ),
                 log=self._log_file(plan),
                 network=first.network,
-                device=place.device.container,
-                visible=place.device.environment,
+                device=device.container,
+                visible=device.environment,
                 resources=container_limits(resources),
                 environment=hub_environment() if first.hub else {},
                 may_stay=staying,
                 writes=disk_space(plan).most,
+                tell=self._told.append,
             )
             on_event = self._pushing(plan, segment, folder, origin)
             run_plan(runtime, place.toolchain, request, folder, on_event)
@@ -307,6 +319,7 @@ class Builder:
             for planned in plan.steps
         }
         report = compose(self._loaded, plan, results)
+        report = report.model_copy(update={"notes": (*report.notes, *self._told)})
         brought = dist / plan.build / plan.target / CHECKED_FILE
         if brought.is_file():
             report = self._with_checked(report, brought)
@@ -412,3 +425,9 @@ def _origin(build: str, record: ToolchainRecord, threads: int) -> dict[str, str]
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _gpus(step: Step) -> int:
+    """Return how many GPUs a step trains on; one, of any other step."""
+    count = step.params.get("gpus", 1)
+    return count if isinstance(count, int) else 1

@@ -12,6 +12,7 @@ In the cache folder::
     in-use/<run>.json                   the keys that a running build reads or makes
     locks/                              one lock per key and per run, while it is held
     modules/<copy of Quern>.json        what its modules say (see targets.planner.known_code)
+    rows/<key>.json                     what was found in the rows of data (see targets.known_rows)
     outlines/                           what hubs said of models that are not fetched yet
     incoming/<key>/                     what a shared cache has sent so far of a step
     shared/<remote>/                    what is known of a shared cache (see targets.remote)
@@ -50,8 +51,8 @@ _IN_USE = "in-use"
 _RESUMABLE = "resumable"
 _UNFINISHED = "unfinished"
 _RESUMABLE_SECONDS = 7 * 24 * 3600
-_OUTLINE_SECONDS = 3600
-"""In which what a hub said is read, since it was asked for."""
+_NOTE_SECONDS = 3600
+"""In which a note is read, since it was made."""
 _EVICTED = ".evicted"
 
 
@@ -106,6 +107,11 @@ class Cache:
     def outlines(self) -> Path:
         """Return the folder of what hubs said of models that are not fetched yet."""
         return self.root / "outlines"
+
+    @property
+    def rows(self) -> Path:
+        """Return the folder of what was found in the rows of data sets."""
+        return self.root / "rows"
 
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
@@ -321,14 +327,14 @@ class Cache:
                 self._keep_finished(folder)
                 remove_tree(folder)
 
-    def remove_outlines(self, before: float) -> None:
-        """Remove what hubs said of models that nobody asked for since ``before`` (seconds of the
-        epoch), nor just now: somebody may read it."""
-        before = min(before, time.time() - _OUTLINE_SECONDS)
-        for folder in self.outlines.glob("*"):
+    def remove_notes(self, before: float) -> None:
+        """Remove what hubs said of models, and what was found in rows, that was noted before
+        ``before`` (seconds of the epoch) and not just now: somebody may read it."""
+        before = min(before, time.time() - _NOTE_SECONDS)
+        for note in (*self.outlines.glob("*"), *self.rows.glob("*")):
             with suppress(OSError):  # another command removes it
-                if folder.stat().st_mtime < before:
-                    remove_tree(folder)
+                if note.stat().st_mtime < before:
+                    remove_tree(note)
 
     def _remove_resumable(self, before: float) -> None:
         """Remove the folders with which nobody went on since ``before`` (seconds of the epoch)."""

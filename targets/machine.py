@@ -18,7 +18,7 @@ _SYSCTL = ("sysctl", "-n", "machdep.cpu.brand_string")
 _REGISTERED = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _X86_64_V3 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
 """Instruction sets that level 3 of the x86-64 psABI adds, by the names of ``/proc/cpuinfo``."""
-_USED = ("avx2", "f16c", "fma")
+NEEDED_FLAGS = ("avx2", "f16c", "fma")
 """Those that the libraries are told to use without detecting them (``targets/*.toml``): a CPU
 without them ends the process with an illegal instruction. The others are not required, because some
 virtual machines hide them."""
@@ -53,7 +53,7 @@ def lacking_instructions() -> tuple[str, ...] | None:
 def lacking(flags: Sequence[str]) -> tuple[str, ...]:
     """Return which of the instruction sets that the libraries use a CPU with ``flags`` lacks; none
     if that is unknown."""
-    return tuple(name for name in _USED if name not in flags) if flags else ()
+    return tuple(name for name in NEEDED_FLAGS if name not in flags) if flags else ()
 
 
 def require_instructions() -> None:

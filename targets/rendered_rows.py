@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from pipeline.contract.plan import Plan, SourceInput, Step
-from pipeline.data.look import Look
+from pipeline.data.findings import Look
 from pipeline.data.trained_view import TrainedView, trained_view
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module

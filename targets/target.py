@@ -68,6 +68,8 @@ class Target(Frozen):
     """Platforms by Docker's names; there is a lock for each."""
     room: Room
     precision: Precision
+    separate_adapters: bool = False
+    """Whether its runtime takes an adapter beside the model, and checks prove it."""
     limits: DefaultLimits
     """Default limits of the ``latency`` check."""
 

@@ -114,7 +114,7 @@ class Check(BaseCheck[GenerationParams]):
         from pipeline.onnx.guided import Guided
         from pipeline.onnx.session import GenAiAnswerer, Session
 
-        examples = parts_of(inputs).eval[: params.samples]
+        examples = list(parts_of(inputs).eval[: params.samples])
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
         codec = ArtifactCodec(load_artifact_tokenizer(inputs["artifact"]), session)
         tuned = None

@@ -173,7 +173,7 @@ class Check(BaseCheck[QualityParams]):
         """
         from pipeline.data.parts import parts_of
 
-        examples = parts_of(inputs).eval[: params.max_samples]
+        examples = list(parts_of(inputs).eval[: params.max_samples])
         answers = {
             name: Answers.load(inputs[f"{name}_answers"]).to(examples, name)
             for name in ("base", "tuned")

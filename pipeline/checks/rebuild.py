@@ -10,11 +10,13 @@ from pydantic import JsonValue
 
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.contract.adapter_name import SUFFIX
 from pipeline.contract.changes import CHANGES, PARTS, Part
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
+from pipeline.training.separate_params import SeparateParams
 
 _SETTINGS = "genai_config.json"
 
@@ -30,7 +32,8 @@ class RebuildParams(Frozen):
 
 class Check(BaseCheck[RebuildParams]):
     """Build the checkpoint again with the artifact's options, and compare: every node with all its
-    attributes, every byte of every weight, all settings, the tokenizer and the chat template.
+    attributes, every byte of every weight, all settings, the tokenizer and the chat template. An
+    adapter that the artifact keeps separate is added again, and compared as well.
 
     No weight is written, and only a few are in memory at a time. A difference fails even if it has
     no effect in today's runtime. What a pass after the model builder says that it changes (its
@@ -39,7 +42,8 @@ class Check(BaseCheck[RebuildParams]):
     """
 
     Params = RebuildParams
-    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model", "adapter")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("model", "adapter")
 
     def run(self, inputs: Inputs, params: RebuildParams) -> Outcome:
         """Build and compare. A graph that cannot be read fails the check."""
@@ -52,6 +56,7 @@ class Check(BaseCheck[RebuildParams]):
         from pipeline.onnx.differences import graph_differences, place_differences
         from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
+        from pipeline.training.separate_adapter import attach
         from pipeline.verdicts.verdicts import problem_verdict
 
         folder, recorded = inputs["artifact"], inputs.metrics.get("artifact", {})
@@ -72,12 +77,17 @@ class Check(BaseCheck[RebuildParams]):
         with tempfile.TemporaryDirectory() as scratch:
             out_dir = Path(scratch)
             beside = build_beside(inputs["model"], out_dir, model, recorded, inputs.report)
+            separate = SeparateParams()
+            if "adapter" in inputs.paths:
+                separate = _separate(recorded)
+                attach(out_dir, inputs["model"], inputs["adapter"], separate.name, separate.layers)
+            adapter = f"{separate.name}{SUFFIX}"
             graph, texts = OnnxModel(out_dir / beside.file), _names(out_dir)
             differences: Mapping[Part, list[str]] = {
                 "graph": graph_differences(model, graph),
-                "weights": beside.differences,
+                "weights": [*beside.differences, *_texts(folder, out_dir, texts & {adapter})],
                 "settings": _texts(folder, out_dir, [_SETTINGS]),
-                "tokenizer": _texts(folder, out_dir, texts - {_SETTINGS, beside.file}),
+                "tokenizer": _texts(folder, out_dir, texts - {_SETTINGS, beside.file, adapter}),
                 "files": [
                     *_strays(_names(folder), texts | {beside.data}),
                     *place_differences(model, beside.data),
@@ -94,6 +104,14 @@ class Check(BaseCheck[RebuildParams]):
         return Outcome(
             tuple(_judged(part, found, fine[part], changes) for part, found in differences.items())
         )
+
+
+def _separate(recorded: Mapping[str, JsonValue]) -> SeparateParams:
+    """Return how the adapter was added, as the artifact's step recorded it."""
+    said = recorded.get("adapter")
+    known = SeparateParams.model_fields
+    table = said if isinstance(said, dict) else {}
+    return SeparateParams.model_validate({key: table[key] for key in known if key in table})
 
 
 def _judged(part: Part, found: list[str], fine: str, changes: JsonValue) -> Verdict:

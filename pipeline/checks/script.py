@@ -214,7 +214,7 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer, Session
 
-    examples = parts_of(inputs).eval[: params.samples]
+    examples = list(parts_of(inputs).eval[: params.samples])
     if not examples:
         raise StepError("nothing is held out that the artifact could be asked", cause="bad_input")
     folder = inputs["artifact"]

@@ -13,6 +13,7 @@ from typing import Literal
 Role = Literal[
     "artifact",
     "model",
+    "adapter",
     "base_answers",
     "tuned_answers",
     "reference",
@@ -22,10 +23,12 @@ Role = Literal[
     "base_timing",
 ]
 
-Subject = Literal["artifact", "base", "tuned", "merged", "unmerged"]
-"""What a role is of: the artifact; the base model; the checkpoint that the artifact was made from
-(with an adapter, that it was trained on); what the last merge made; base and adapter of that merge.
-"""
+Subject = Literal["artifact", "base", "adapter", "tuned", "exported", "merged", "unmerged"]
+"""What a role is of: the artifact; the base model; the adapter
+that the artifact keeps separate; the checkpoint that the artifact was made from
+(with an adapter, that it was trained on); what an export without quantization is made of: that, or
+where the artifact keeps an adapter separate, base and adapter; what the last merge made; base and
+adapter of that merge. A separate adapter is merged for the checks."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ class RoleSource:
 ROLES: Mapping[Role, RoleSource] = {
     "artifact": RoleSource("artifact"),
     "model": RoleSource("tuned", travels=False),
+    "adapter": RoleSource("adapter"),
     "base_answers": RoleSource("base", "evaluate", "evaluate-base", held_out=True),
     "tuned_answers": RoleSource("tuned", "evaluate", "evaluate-tuned", held_out=True),
     "reference": RoleSource("tuned", "reference", "reference"),
     "float_reference": RoleSource(
-        "tuned", "float_reference", "float_reference", beside="reference"
+        "exported", "float_reference", "float_reference", beside="reference"
     ),
     "merged_reference": RoleSource("merged", "reference", "reference-merged", same_as="reference"),
     "adapted_reference": RoleSource(

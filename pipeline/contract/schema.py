@@ -258,7 +258,63 @@ class AzureMLSystem(Frozen):
     """Target whose toolchain trains and merges there. Default: ``cpu``."""
 
 
-SystemTable = Annotated[DockerSystem | AzureMLSystem, Field(discriminator="type")]
+_LOGIN = re.compile(r"ssh://([\w.-]+@)?[\w.-]+(:\d{1,5})?", re.ASCII)
+_SHARED = re.compile(r"/[\w./+-]*\w", re.ASCII)
+_SBATCH = re.compile(r"--[a-z-]+(=[\w.,:/@+%-]+)?", re.ASCII)
+
+
+def _is_login(text: str) -> str:
+    if not _LOGIN.fullmatch(text):
+        raise ValueError("write ssh://USER@MACHINE:22; leave it out if this is the login machine")
+    return text
+
+
+def _is_shared_folder(text: str) -> str:
+    if not _SHARED.fullmatch(text) or ".." in text.split("/"):
+        raise ValueError("write an absolute path of letters, digits and ._+-, as it is there")
+    return text
+
+
+def _is_sbatch_option(text: str) -> str:
+    if not _SBATCH.fullmatch(text):
+        raise ValueError("write an option of sbatch, such as --account=physics")
+    return text
+
+
+class SlurmSystem(Frozen):
+    """A cluster with Slurm that runs the steps ([how](systems.md#slurm)): ``host = "hpc"`` or
+    ``--system hpc`` chooses the table ``[systems.hpc]``."""
+
+    type: Literal["slurm"]
+    login: Annotated[str, AfterValidator(_is_login)] | None = None
+    """Where ``sbatch`` is: ``ssh://USER@MACHINE:22``, with the keys and settings of your OpenSSH.
+    Default: this machine."""
+    folder: Annotated[str, AfterValidator(_is_shared_folder)]
+    """A folder of yours that the login machine and all nodes share, for toolchains, inputs and
+    results; it is made."""
+    partition: str = Field(pattern=r"^[\w.-]+$")
+    """The partition whose nodes run the jobs."""
+    max_hours: float = Field(ge=1 / 60, le=24 * 30)
+    """Hours that one job may take, after which Slurm ends it."""
+    container: Literal["none", "apptainer", "charliecloud"] = "none"
+    """What steps run in: containers of a program that is there, whose image this machine's engine
+    has or makes; or a virtual environment of the lock, made in ``folder`` (``none``)."""
+    python: str = Field(default="python3.11", pattern=r"^[\w./+-]+$")
+    """The Python there of which a virtual environment is made."""
+    gres: str | None = Field(default=None, pattern=r"^[\w:,.-]+$")
+    """What a job gets beside CPUs and memory, as ``sbatch`` takes it: ``gpu:1``. These two are
+    those of ``[resources]``."""
+    options: tuple[Annotated[str, AfterValidator(_is_sbatch_option)], ...] = ()
+    """More options of ``sbatch``: ``["--account=physics", "--qos=long"]``."""
+    platform: Literal["linux/amd64", "linux/arm64"] | None = None
+    """What the nodes are. Default: the architecture of this machine."""
+    trains: Name | None = None
+    """Target whose toolchain trains and merges there. Default: ``cpu``."""
+    patience: float = Field(default=180, ge=5, le=86400)
+    """For how many seconds a login that drops, or a Slurm that does not answer, is tried again."""
+
+
+SystemTable = Annotated[DockerSystem | AzureMLSystem | SlurmSystem, Field(discriminator="type")]
 """One of ``[systems]``."""
 
 

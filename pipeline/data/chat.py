@@ -47,6 +47,8 @@ class Message:
     @property
     def words(self) -> str:
         """Return the turn for people: its content, and its other keys as JSON."""
+        if not self.others:
+            return self.content
         shown = {key: value for key, value in self.others.items() if value is not None}
         parts = (self.content, json.dumps(shown, ensure_ascii=False) if shown else "")
         return "\n".join(filter(None, parts))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
+from typing import Any
 
 from pydantic import JsonValue
 
 from pipeline.contract.data_spec import CHAT_DATE, DataSpec
 from pipeline.data.chat import ANSWERING, Message, chat_messages, tools_of
-from pipeline.data.load import Row, text_of
+from pipeline.data.load import text_of
 from pipeline.data.pairs import PAIR_LAYOUTS
+from pipeline.data.row_store import Row
 from pipeline.data.template import Template
 from pipeline.data.tokens import Tokens, token_row
 
@@ -61,12 +64,19 @@ class Example:
         if self.tokens is not None:
             begin = self.tokens.answer.start
             return " ".join(map(str, self.tokens.ids[: begin if begin > 1 else None]))
-        return "\n".join(turn.content for turn in self.prompt) or self.completion
+        return "\n".join([turn.content for turn in self.prompt]) or self.completion
 
     @property
     def answer(self) -> Message:
         """The turn that is learnt."""
         return Message(ANSWERING, self.completion, self.answer_others, learnt=True)
+
+    @property
+    def answer_words(self) -> str:
+        """The answer for people: its text, or its token ids."""
+        if self.tokens is not None:
+            return str(self.tokens.ids)
+        return self.answer.words if self.answer_others else self.completion
 
     @property
     def place(self) -> str:
@@ -75,46 +85,75 @@ class Example:
         return self.named_place or line
 
 
+class Choices(Mapping[str, str]):
+    """The completion per label; empty where it does not depend on the label. They are rendered when
+    they are asked for: training reads none."""
+
+    def __init__(self, labels: Sequence[str], render: Callable[[str], str]) -> None:
+        self._labels = labels
+        self._render = render
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        texts = {label: self._render(label) for label in self._labels}
+        return texts if len(set(texts.values())) == len(texts) else {}
+
+    def __getitem__(self, label: str) -> str:
+        return self._texts[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 def make_examples(rows: Sequence[Row], spec: DataSpec) -> list[Example]:
     """Turn rows that :func:`pipeline.data.check.check_rows` passed into examples, in file order."""
-    make = _maker(rows, spec)
-    template = spec.chat_template
-    learn_all = spec.loss_on == "all"
-    return [
-        replace(
-            make(row),
-            file=row.file,
-            chat_template=template,
-            chat_date=spec.chat_date,
-            learn_all=learn_all,
-        )
-        for row in rows
-    ]
+    make = example_maker(spec, label_set(rows, spec))
+    return [make(row, "") for row in rows]
 
 
-def _maker(rows: Sequence[Row], spec: DataSpec) -> Callable[[Row], Example]:
-    labels = label_set(rows, spec)
+def example_maker(spec: DataSpec, labels: Sequence[str]) -> Callable[[Row, str], Example]:
+    """Return a function from a row and the name of its place to its example.
+
+    ``labels`` are the classes (see :func:`label_set`).
+    """
+    settings: dict[str, Any] = {
+        "chat_template": spec.chat_template,
+        "chat_date": spec.chat_date,
+        "learn_all": spec.loss_on == "all",
+    }
     if spec.tokens:
-        return lambda row: _from_tokens(row, spec)
+        return lambda row, place: _from_tokens(row, place, spec, settings)
     if spec.messages is not None:
         column = spec.messages
-        return lambda row: _from_messages(row, column, spec.label, labels)
+        return lambda row, place: _from_messages(row, place, column, spec.label, labels, settings)
     render = _renderer(spec)
     columns = _columns(spec)
+    label_column, is_chat = spec.label, spec.is_chat
 
-    def make(row: Row) -> Example:
+    def make(row: Row, place: str) -> Example:
         values = {name: text_of(value) for name, value in row.values.items()}
         prompt, completion = render(values)
-        label, choices = None, dict[str, str]()
-        if spec.label is not None:
-            label = values[spec.label]
-            choices = {name: render({**values, spec.label: name})[1] for name in labels}
-        if len(set(choices.values())) < len(choices):
-            choices = {}  # the answer does not depend on the label: nothing to choose between
-        given = (
-            tuple(values.get(name, "") for name in columns) if prompt and not spec.is_chat else ()
+        label: str | None = None
+        choices: Mapping[str, str] = {}
+        if label_column is not None:
+            label = values[label_column]
+            choices = Choices(labels, lambda name: render({**values, label_column: name})[1])
+        given = () if is_chat or not prompt else tuple(values.get(name, "") for name in columns)
+        return Example(
+            row.line,
+            prompt,
+            completion,
+            is_chat,
+            label,
+            choices,
+            row.file,
+            place,
+            given=given,
+            **settings,
         )
-        return Example(row.line, prompt, completion, spec.is_chat, label, choices, given=given)
 
     return make
 
@@ -139,7 +178,12 @@ def label_set(rows: Sequence[Row], spec: DataSpec) -> tuple[str, ...]:
 
 
 def _from_messages(
-    row: Row, column: str, label_column: str | None, labels: Sequence[str]
+    row: Row,
+    place: str,
+    column: str,
+    label_column: str | None,
+    labels: Sequence[str],
+    settings: Mapping[str, Any],
 ) -> Example:
     turns = chat_messages(row.values[column])
     answer, others = turns[-1].content, turns[-1].others
@@ -152,15 +196,28 @@ def _from_messages(
         answer,
         label=label,
         choices=choices,
+        file=row.file,
+        named_place=place,
         answer_others=others,
         tools=tools_of(row.values.get(TOOLS)),
+        **settings,
     )
 
 
-def _from_tokens(row: Row, spec: DataSpec) -> Example:
+def _from_tokens(row: Row, place: str, spec: DataSpec, settings: Mapping[str, Any]) -> Example:
     label = None if spec.label is None else text_of(row.values[spec.label])
     tokens = token_row(row.values, spec.loss_on == "all")
-    return Example(row.line, (), "", chat=False, label=label, tokens=tokens)
+    return Example(
+        row.line,
+        (),
+        "",
+        chat=False,
+        label=label,
+        file=row.file,
+        named_place=place,
+        tokens=tokens,
+        **settings,
+    )
 
 
 def _renderer(spec: DataSpec) -> Callable[[Mapping[str, str]], tuple[tuple[Message, ...], str]]:

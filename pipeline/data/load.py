@@ -1,17 +1,21 @@
-"""Reads the rows of data files: JSON Lines, JSON, CSV or TSV, each with its line number."""
+"""Reads the rows of data files: JSON Lines, JSON, CSV or TSV, each with its line number.
+
+They are checked one after the other and stay on disk (:mod:`pipeline.data.row_store`).
+"""
 
 from __future__ import annotations
 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.data.row_store import Row, StoredFile, StoredRows
 from pipeline.data.separated import (
     BrokenRecord,
     Dialect,
@@ -21,7 +25,7 @@ from pipeline.data.separated import (
     swallowing,
     tsv_dialect,
 )
-from pipeline.reading.files import MB, UnreadableError, read_text
+from pipeline.reading.files import MB, UnreadableError, read_lines, read_text
 from pipeline.reading.json_text import JsonError, JsonReader
 
 _POINTER = "version https://git-lfs.github.com/spec/"
@@ -30,17 +34,9 @@ _JOINED = "a byte order mark stands within the file, as where files were joined"
 _TAKE_OUT = "join files without their marks and headers, or list them in path"
 _BROKEN = "rows that cannot be read"
 _LARGEST = 2048 * MB
-"""Largest text file, in bytes: all rows are held at once."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: its first line in the file, counted from 1, and its columns."""
-
-    line: int
-    values: Mapping[str, JsonValue]
-    file: int = 0
-    """Number of the file, counted from 0."""
+"""Largest line of JSON Lines and largest file of another format, in bytes: it is held at once."""
+_HOPELESS = 1000
+"""Rows that cannot be read with none before them that can: the file is something else."""
 
 
 @dataclass(frozen=True)
@@ -56,64 +52,131 @@ class Note:
 class Reading:
     """The rows of files, a problem for every row that cannot be read, and notes."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Sequence[Row] = ()
     problems: list[DataProblem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
 
 Reader = Callable[[str], Iterator[Row | DataProblem | Note]]
+See = Callable[[Row], None]
+"""Is given each row when it is read."""
 
 
-def read_files(paths: Sequence[Path]) -> Reading:
+def read_files(paths: Sequence[Path], see: See | None = None) -> Reading:
     """Read the rows of all files, one after the other (see :func:`read_file`)."""
-    read = Reading()
+    files: list[StoredFile] = []
+    problems: list[DataProblem] = []
+    notes: list[Note] = []
     for number, path in enumerate(paths):
-        one = read_file(path)
-        read.rows.extend((replace(row, file=number) for row in one.rows) if number else one.rows)
-        read.problems.extend(replace(problem, file=number) for problem in one.problems)
-        read.notes.extend(replace(note, file=number) for note in one.notes)
-    return read
+        stored, found, noted = _read(path, number, see)
+        files.append(stored)
+        problems += (replace(problem, file=number) for problem in found)
+        notes += (replace(note, file=number) for note in noted)
+    return Reading(StoredRows(files), problems, notes)
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[DataProblem]]:
     """Return all rows of ``path``, and its problems (see :func:`read_file`)."""
     read = read_file(path)
-    return read.rows, read.problems
+    return list(read.rows), read.problems
 
 
 def read_file(path: Path) -> Reading:
     """Read all rows of ``path``.
 
     The suffix determines the format. The text is UTF-8, with or without a byte order mark; blank
-    lines are skipped, but count as lines.
+    lines are skipped, but count as lines. A file of which nothing can be read is not read to its
+    end.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    return read_files([path])
+
+
+def _read(
+    path: Path, number: int, see: See | None
+) -> tuple[StoredFile, list[DataProblem], list[Note]]:
+    """Read one file, with ``number``; ``see`` is given each row."""
+    suffix = path.suffix.lower()
+    if suffix not in (*IN_LINES, *_READERS):
         unknown = f"unknown kind of data file {path.suffix!r}"
-        known = f"one of {', '.join(_READERS)}, unpacked"
-        return Reading(problems=[DataProblem(unknown, suggestion=known)])
-    try:
-        text = read_text(path, _LARGEST)
-    except OSError as error:
-        return Reading(problems=[DataProblem(f"cannot be read: {error.strerror or error}")])
-    except UnreadableError as error:
-        advice = "save it as UTF-8 text" if error.line or "UTF-16" in str(error) else ""
-        return Reading(problems=[DataProblem(str(error), error.line, suggestion=advice)])
-    if text.startswith(_POINTER):
-        advice = "fetch the file itself: git lfs pull"
-        return Reading(problems=[DataProblem("is a pointer of Git LFS", suggestion=advice)])
-    rows: list[Row] = []
+        known = f"one of {', '.join((*IN_LINES, *_READERS))}, unpacked"
+        return StoredFile(), [DataProblem(unknown, suggestion=known)], []
+    in_lines = suffix in IN_LINES
+    stored = StoredFile(path if in_lines else None)
     notes: list[Note] = []
     problems = ProblemList()
-    for item in reader(text):
-        match item:
-            case Row():
-                rows.append(item)
-            case Note():
-                notes.append(item)
-            case DataProblem():
-                problems.add(_BROKEN, item)
-    return Reading(rows, problems.all(), notes)
+    broken = 0
+    try:
+        for begin, item in _items_of_lines(path) if in_lines else _items_of_text(path, suffix):
+            match item:
+                case Row():
+                    if in_lines:
+                        stored.note(item.line, begin)
+                    else:
+                        stored.keep(item.line, item.values)
+                    if see is not None:
+                        see(replace(item, file=number) if number else item)
+                case Note():
+                    notes.append(item)
+                case DataProblem():
+                    problems.add(_BROKEN, item)
+                    broken += 1
+                    if broken == _HOPELESS and not stored.lines:
+                        rest = "no row before can be read: nothing after this line is looked at"
+                        problems.add("", DataProblem(rest, item.line))
+                        break
+    except OSError as error:
+        unread = DataProblem(f"cannot be read: {error.strerror or error}")
+        return StoredFile(), [unread], []
+    except UnreadableError as error:
+        advice = "save it as UTF-8 text" if error.line or "UTF-16" in str(error) else ""
+        return StoredFile(), [DataProblem(str(error), error.line, suggestion=advice)], []
+    except _PointerError:
+        advice = "fetch the file itself: git lfs pull"
+        return StoredFile(), [DataProblem("is a pointer of Git LFS", suggestion=advice)], []
+    return stored, problems.all(), notes
+
+
+def part_of_lines(path: Path, begin: int, end: int, see: See) -> tuple[StoredFile, int] | None:
+    """Read the lines of JSON Lines from the byte ``begin`` to ``end``; return the rows, which count
+    lines from there, and the number of lines. Return ``None`` where any cannot be read."""
+    stored, line = StoredFile(path), 0
+    try:
+        for line, (at, text) in enumerate(read_lines(path, _LARGEST, begin, end), start=1):
+            item = _of_line(line, text)
+            if isinstance(item, Row):
+                stored.note(line, at)
+                see(item)
+            elif item is not None:
+                return None
+    except (OSError, UnreadableError):
+        return None
+    return stored, line
+
+
+class _PointerError(Exception):
+    """The file is a pointer of Git LFS."""
+
+
+def _items_of_lines(path: Path) -> Iterator[tuple[int, Row | DataProblem]]:
+    """Yield what each line of JSON Lines is, with the byte at which it begins."""
+    for number, (begin, line) in enumerate(read_lines(path, _LARGEST), start=1):
+        if number == 1:
+            _require_no_pointer(line)
+        item = _of_line(number, line)
+        if item is not None:
+            yield begin, item
+
+
+def _items_of_text(path: Path, suffix: str) -> Iterator[tuple[int, Row | DataProblem | Note]]:
+    text = read_text(path, _LARGEST)
+    _require_no_pointer(text)
+    for item in _READERS[suffix](text):
+        yield 0, item
+
+
+def _require_no_pointer(text: str) -> None:
+    if text.startswith(_POINTER):
+        raise _PointerError
 
 
 def texts_in(value: JsonValue) -> Iterator[str]:
@@ -132,6 +195,8 @@ def texts_in(value: JsonValue) -> Iterator[str]:
 def is_blank(text: str) -> bool:
     """Return whether nobody would see anything of ``text``: white space, and characters without
     width such as U+200B."""
+    if "!" <= text[:1] <= "~":
+        return False
     return all(sign.isspace() or unicodedata.category(sign) == "Cf" for sign in text)
 
 
@@ -158,21 +223,26 @@ def no_text(text: str) -> str:
 def _json_lines(text: str) -> Iterator[Row | DataProblem]:
     # Only \n ends a line: str.splitlines would cut inside strings at U+2028 and the like.
     for number, line in enumerate(text.split("\n"), start=1):
+        item = _of_line(number, line)
+        if item is not None:
+            yield item
+
+
+def _of_line(number: int, line: str) -> Row | DataProblem | None:
+    """Return the row of a line of JSON Lines, or what is wrong with it; ``None`` for a blank."""
+    if line.startswith(_MARK):
+        return DataProblem(_JOINED, number, suggestion=_TAKE_OUT)
+    try:
+        value = _READER.value(line)
+    except JsonError as error:
         if not line.strip():
-            continue
-        if line.startswith(_MARK):
-            yield DataProblem(_JOINED, number, suggestion=_TAKE_OUT)
-            continue
-        try:
-            value = _READER.value(line)
-        except JsonError as error:
-            problem = f"broken JSON: {error} (column {error.column})"
-            advice = "a row is an object on one line"
-            if number == 1 and line.lstrip().startswith("["):
-                advice = "a file with an array of rows is named .json"
-            yield DataProblem(problem, number, suggestion=advice)
-        else:
-            yield _row(number, value, escapes="\\u" in line)
+            return None
+        problem = f"broken JSON: {error} (column {error.column})"
+        advice = "a row is an object on one line"
+        if number == 1 and line.lstrip().startswith("["):
+            advice = "a file with an array of rows is named .json"
+        return DataProblem(problem, number, suggestion=advice)
+    return _row(number, value, escapes="\\u" in line)
 
 
 def _json(text: str) -> Iterator[Row | DataProblem]:
@@ -255,9 +325,9 @@ def _record(record: Record, header: Sequence[str]) -> Row | DataProblem:
     return Row(record.line, dict(zip(header, record.cells, strict=True)))
 
 
+IN_LINES = (".jsonl", ".ndjson")
+"""Suffixes of JSON Lines."""
 _READERS: dict[str, Reader] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
     ".json": _json,
     ".csv": _separated(csv_dialect),
     ".tsv": _separated(tsv_dialect),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -25,6 +26,49 @@ def one_word_apart(texts: Iterable[Words], others: Iterable[Words]) -> dict[Word
             if other in theirs:
                 _search(some, theirs[other], _Window(0, length), _Window(0, other), found)
     return found
+
+
+def halves(words: Sequence[str], text: str) -> tuple[int, int, int]:
+    """Return hashes of the halves of ``text``, which are ``words`` with a blank between them, by
+    which :func:`one_word_apart` groups texts at first: with texts that differ from it in one word,
+    it has one of them in common. All are 0 for a text that is not compared."""
+    count = len(words)
+    if count < _FEWEST:
+        return 0, 0, 0
+    half = count // 2
+    size = len(" ".join(words[:half]))
+    begin, end = text[:size], text[size + 1 :]
+    if count % 2:  # against texts with a word more, its first half has one more word
+        return hash(begin), hash(text[: size + 1 + len(words[half])]), hash(end)
+    return hash(begin), hash(end), hash(text[size - len(words[half - 1]) :])
+
+
+def sharing_a_half(
+    theirs: Sequence[Iterable[int]], ours: Sequence[Iterable[int]]
+) -> tuple[list[int], list[int]]:
+    """Return the positions in ``theirs`` and ``ours`` of texts of which one of the others has a
+    half in common, by the columns of their :func:`halves`."""
+    their_columns = [array("q", column) for column in theirs]
+    our_columns = [array("q", column) for column in ours]
+    # Few have: a table of one byte for each of many remainders finds those that may.
+    size = 1 << max(10, (64 * len(our_columns[0])).bit_length())
+    mine = bytearray(size)
+    for column in our_columns:
+        for half in column:
+            mine[half % size] = 1
+    mine[0] = 0
+    likely = {at for column in their_columns for at, half in enumerate(column) if mine[half % size]}
+    halves_of_theirs = {column[at] for column in their_columns for at in likely} - {0}
+    found = [
+        at
+        for at, some in enumerate(zip(*our_columns, strict=True))
+        if not halves_of_theirs.isdisjoint(some)
+    ]
+    halves_of_ours = {column[at] for column in our_columns for at in found} - {0}
+    others = [
+        at for at in sorted(likely) if any(column[at] in halves_of_ours for column in their_columns)
+    ]
+    return others, found
 
 
 class _Window(NamedTuple):

@@ -10,14 +10,17 @@ LISTED_PER_KIND = 20
 """How many problems of one kind are listed; the rest are counted."""
 
 
-_NAMED = 8
+NAMED = 8
 """How many places a sentence names."""
 
 
-def named(places: Sequence[str]) -> str:
-    """Return the first of ``places`` in words, and how many more there are: ``line 1, line 5``."""
-    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    return ", ".join(places[:_NAMED]) + more
+def named(places: Sequence[str], count: int | None = None) -> str:
+    """Return the first of ``places`` in words, and how many more there are: ``line 1, line 5``.
+
+    There are ``count`` of them, where not all are given.
+    """
+    rest = (len(places) if count is None else count) - NAMED
+    return ", ".join(places[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class ProblemList:
 
     _listed: list[DataProblem] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __bool__(self) -> bool:
+        return bool(self._listed)
 
     def add(self, kind: str, problem: DataProblem) -> None:
         """Add one problem. ``kind`` describes several of them: ``"rows of broken JSON"``."""

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.suggest import did_you_mean
-from pipeline.data.load import Row, text_of
+from pipeline.data.load import text_of
 from pipeline.data.problems import DataProblem, ProblemList
+from pipeline.data.row_store import Picked, Row
 
 
-def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataProblem]]:
+def select(rows: Sequence[Row], spec: DataSpec) -> tuple[Sequence[Row], list[DataProblem]]:
     """Return the rows selected by ``where`` and then ``rows``, in order, and any problems."""
     problems = ProblemList()
-    chosen: list[Row] = []
-    for row in rows:
-        missing = [name for name in spec.where if name not in row.values]
+    picks: Sequence[int] = range(len(rows))
+    if spec.where:
+        picks = array("Q", _with_values(rows, spec.where, problems))
+    if problems:
+        return Picked(rows, picks), problems.all()
+    if rows and not picks:
+        problems.add("", DataProblem("no row has these values", key="where"))
+    elif spec.rows is not None:
+        start, stop = bounds(spec.rows, len(picks))
+        selected = picks[start:stop]
+        if picks and not selected:
+            message = f"leaves none of the {len(picks)} rows"
+            problems.add("", DataProblem(message, key="rows"))
+        picks = selected
+    return Picked(rows, picks), problems.all()
+
+
+def _with_values(
+    rows: Iterable[Row], where: Mapping[str, JsonValue], problems: ProblemList
+) -> Iterator[int]:
+    """Yield the indices of the rows that have the values of ``where``."""
+    for index, row in enumerate(rows):
+        missing = [name for name in where if name not in row.values]
         for name in missing:
             problems.add(
                 "rows without a column that where needs",
@@ -28,20 +50,8 @@ def select(rows: Sequence[Row], spec: DataSpec) -> tuple[list[Row], list[DataPro
                     file=row.file,
                 ),
             )
-        if not missing and all(_equal(row.values[k], v) for k, v in spec.where.items()):
-            chosen.append(row)
-    if problems.all():
-        return chosen, problems.all()
-    if rows and not chosen:
-        problems.add("", DataProblem("no row has these values", key="where"))
-    elif spec.rows is not None:
-        start, stop = bounds(spec.rows, len(chosen))
-        selected = chosen[start:stop]
-        if chosen and not selected:
-            message = f"leaves none of the {len(chosen)} rows"
-            problems.add("", DataProblem(message, key="rows"))
-        chosen = selected
-    return chosen, problems.all()
+        if not missing and all(_equal(row.values[k], v) for k, v in where.items()):
+            yield index
 
 
 def bounds(text: str, count: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from random import Random
 
 from pipeline.contract.data_spec import Sequences
 from pipeline.data.examples import Example
+from pipeline.data.token_rows import TokenRows
 from pipeline.data.tokenize import Codec, Tokenized
 from pipeline.data.tokens import IGNORED, Tokens
 
@@ -26,12 +27,15 @@ def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -
     data set can be trained on. If rows are left out, there may be no sequence at all.
     """
     source = _Rows(examples, codec, spec)
-    drawn = list(_STRATEGIES[spec.strategy](source, spec))
-    if spec.is_joined and not drawn and examples:
-        drawn = [source.joined_from(0).piece(0, None)]
-    used = {row for _, rows in drawn for row in rows}
+    sequences, used = TokenRows(), set[int]()
+    for sequence, rows in _STRATEGIES[spec.strategy](source, spec):
+        sequences.append(sequence)
+        used |= rows
+    if spec.is_joined and not sequences and examples:
+        sequence, used = source.joined_from(0).piece(0, None)
+        sequences.append(sequence)
     shortened = len(used & source.cut)
-    return Tokenized([row for row, _ in drawn], len(used), shortened, len(examples) - len(used))
+    return Tokenized(sequences, len(used), shortened, len(examples) - len(used))
 
 
 @dataclass

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.contract.data_spec import Split
 from pipeline.data.examples import Example
+from pipeline.data.facts import Facts, Ranks, facts_of
+from pipeline.data.row_store import Picked
 
-_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Soft hyphens, characters without width, and marks of direction."""
+TRAIN, VALIDATION, EVAL = range(3)
+_SAMPLE = "sample"
 
 
 @dataclass(frozen=True)
@@ -21,45 +21,41 @@ class Parts:
     """The three parts, each in the order of the file. Parts of one split have no text in common,
     unless the validation part is the held-out part."""
 
-    train: list[Example]
-    validation: list[Example]
-    eval: list[Example]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    eval: Sequence[Example]
     notes: tuple[str, ...] = ()
     """How files were read."""
     swallowed: tuple[str, ...] = ()
     """Places of rows with a cell that looks like several rows."""
 
     @property
-    def held_out_or_train(self) -> list[Example]:
+    def held_out_or_train(self) -> Sequence[Example]:
         """Return the held-out part, or the training part if nothing is held out: prompts for
         purposes other than scoring."""
         return self.eval or self.train
 
 
-def as_seen(text: str) -> str:
-    """Return ``text`` after NFC and white-space folding, and without characters that nobody sees:
-    the same for all texts that look the same."""
-    seen = text if text.isascii() else unicodedata.normalize("NFC", _UNSEEN.sub("", text))
-    return " ".join(seen.split())
+def salts(sampled: bool) -> tuple[str, ...]:
+    """Return the salts of the ranks by which parts are drawn, and before them a sample."""
+    return ("eval", "validation", *([_SAMPLE] if sampled else []))
 
 
-def normalized(text: str) -> str:
-    """Return ``text`` after NFKC, case folding and white-space folding, and without characters that
-    nobody sees, by which texts are compared."""
-    seen = text if text.isascii() else _UNSEEN.sub("", text)
-    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+def sampled(facts: Facts, picks: Sequence[int], count: int | None) -> Sequence[int]:
+    """Return ``count`` of ``picks`` in their order, chosen at random; all if ``None``."""
+    if count is None or count >= len(picks):
+        return picks
+    # Of rows with the same text, the first ones are taken: sorting is stable.
+    ranked = sorted(picks, key=facts.ranks[_SAMPLE].of)
+    return array("Q", sorted(ranked[:count]))
 
 
-def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+def sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
     """Return ``count`` examples in their order, chosen at random by ``seed``; all if ``None``."""
     if count is None or count >= len(examples):
-        return list(examples)
-    ranked = sorted(
-        examples,
-        key=lambda item: (_rank(seed, "sample", normalized(item.text)), item.file, item.line),
-    )
-    chosen = {id(item) for item in ranked[:count]}
-    return [item for item in examples if id(item) in chosen]
+        return examples
+    facts = facts_of(examples, seed, (_SAMPLE,))
+    return Picked(examples, sampled(facts, range(len(examples)), count))
 
 
 def split(examples: Sequence[Example], spec: Split) -> Parts:
@@ -70,25 +66,67 @@ def split(examples: Sequence[Example], spec: Split) -> Parts:
     moves at most a text or two. At least one text of each label stays in the training part. Raises
     ``ValueError`` if there are too few distinct texts for all parts.
     """
+    facts = facts_of(examples, spec.seed, salts(sampled=False))
+    picks = divide(facts, range(len(examples)), spec)
+    train, validation, held_out = ([examples[index] for index in some] for some in picks)
+    return Parts(train, held_out if spec.validation == "eval" else validation, held_out)
+
+
+def divide(
+    facts: Facts, picks: Sequence[int], spec: Split
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Divide the examples at ``picks``, whose ``facts`` have the ranks of :func:`salts`, as
+    :func:`split` does; return those to train on, to validate with, and held out.
+
+    Takes time in proportion to their number but for sorting.
+    """
     if spec.eval == 1 and spec.eval_count is None:
-        return Parts([], list(examples) if spec.validation == "eval" else [], list(examples))
-    groups: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        groups[normalized(example.text)].append(example)
+        return (), picks if spec.validation == "eval" else (), picks
+    groups = _Groups(facts, picks)
     share = 0.0 if spec.validation == "eval" else spec.validation
     held_out = spec.eval_count if spec.eval_count is not None else int(spec.eval > 0)
     _require(len(groups), {"train": 1, "validation": int(share > 0), "eval": held_out})
-    strata = {text: min(item.label or "" for item in items) for text, items in groups.items()}
     spare = 1 + int(share > 0)
-    eval_texts = _draw(strata, spec.eval, spec.seed, "eval", spare, spec.eval_count)
-    remaining = {text: label for text, label in strata.items() if text not in eval_texts}
-    chosen = _draw(remaining, share, spec.seed, "validation", spare=1)
-    parts_of = {text: 2 if text in eval_texts else 1 if text in chosen else 0 for text in groups}
-    lists: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
-    for example in examples:
-        lists[parts_of[normalized(example.text)]].append(example)
-    train, validation, held_rows = lists
-    return Parts(train, held_rows if spec.validation == "eval" else validation, held_rows)
+    drawn = _draw(groups, range(len(groups)), spec.eval, spare, spec.eval_count)
+    part_of = bytearray(len(groups))
+    for group in drawn:
+        part_of[group] = EVAL
+    if share > 0:
+        remaining = [group for group in range(len(groups)) if part_of[group] != EVAL]
+        remaining.sort(key=lambda group: facts.ranks["validation"].of(groups.firsts[group]))
+        for group in _draw(groups, remaining, share, spare=1):
+            part_of[group] = VALIDATION
+    parts = (array("Q"), array("Q"), array("Q"))
+    for index in picks:
+        parts[part_of[groups.numbers[index]]].append(index)
+    train, validation, held_rows = parts
+    return train, held_rows if spec.validation == "eval" else validation, held_rows
+
+
+class _Groups:
+    """Examples of the same text, numbered by the rank of the text for the held-out part."""
+
+    def __init__(self, facts: Facts, picks: Sequence[int]) -> None:
+        self.numbers = array("Q", bytes(8 * len(facts)))
+        """Group of each example."""
+        self.firsts = array("Q")
+        """The first example of each group."""
+        self.labels: list[str] = []
+        """The first label of each group, in the order of the alphabet."""
+        ranks: Ranks = facts.ranks["eval"]
+        before = None
+        for index in sorted(picks, key=ranks.of):
+            rank, label = ranks.of(index), facts.label(index) or ""
+            if rank != before:
+                self.firsts.append(index)
+                self.labels.append(label)
+                before = rank
+            elif label < self.labels[-1]:
+                self.labels[-1] = label
+            self.numbers[index] = len(self.firsts) - 1
+
+    def __len__(self) -> int:
+        return len(self.firsts)
 
 
 def _require(texts: int, needed: dict[str, int]) -> None:
@@ -106,36 +144,34 @@ def _require(texts: int, needed: dict[str, int]) -> None:
 
 
 def _draw(
-    strata: dict[str, str], share: float, seed: int, salt: str, spare: int, count: int | None = None
-) -> set[str]:
-    """Return about ``share`` of the texts (at least one if it is positive), or ``count`` of them.
+    groups: _Groups, ranked: Sequence[int], share: float, spare: int, count: int | None = None
+) -> Iterable[int]:
+    """Return about ``share`` of the ``ranked`` groups (at least one if it is positive), or
+    ``count`` of them.
 
-    At least ``spare`` texts remain and, if possible, one of every label.
+    At least ``spare`` remain and, if possible, one of every label.
     """
     if count is not None:
-        share = count / len(strata)
+        share = count / len(ranked)
     if share <= 0:
-        return set()
-    ranked = sorted(strata, key=lambda text: _rank(seed, salt, text))
-    by_label: dict[str, list[str]] = defaultdict(list)
-    for text in ranked:
-        by_label[strata[text]].append(text)
-    drawn: set[str] = set()
+        return ()
+    by_label: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    for group in ranked:
+        by_label[groups.labels[group]].append(group)
+    drawn = bytearray(len(groups))
     due = 0.0
     for label in sorted(by_label):
-        texts = by_label[label]
-        due += share * len(texts)
-        take = min(max(round(due), 0), len(texts) - 1)
+        some = by_label[label]
+        due += share * len(some)
+        take = min(max(round(due), 0), len(some) - 1)
         due -= take  # the rounding error is carried to the next label, so that the total is right
-        drawn.update(texts[:take])
-    chosen = [text for text in ranked if text in drawn]
+        for group in some[:take]:
+            drawn[group] = 1
+    chosen = array("Q", (group for group in ranked if drawn[group]))
     if count is not None:
-        chosen += [text for text in ranked if text not in drawn]
-        return set(chosen[:count])
+        chosen.extend(group for group in ranked if not drawn[group])
+        return chosen[:count]
     # If every label has a single text, none was drawn: then labels are ignored.
-    chosen = chosen or ranked[: max(round(share * len(ranked)), 1)]
-    return set(chosen[: len(ranked) - spare])
-
-
-def _rank(seed: int, salt: str, text: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0{salt}\0{text}".encode()).digest()
+    if not chosen:
+        chosen = array("Q", ranked[: max(round(share * len(ranked)), 1)])
+    return chosen[: len(ranked) - spare]

@@ -6,9 +6,10 @@ Imports no ML library itself; it works on a loaded tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, groupby, takewhile
+from itertools import chain, groupby, islice, takewhile
 from operator import itemgetter
 from typing import Literal, Protocol
 
@@ -27,9 +28,12 @@ from pipeline.data.rendering import (
     with_fixed_date,
 )
 from pipeline.data.template_time import template_time
+from pipeline.data.token_rows import TokenRows
 from pipeline.data.tokens import IGNORED, Tokens
 from pipeline.data.unread import Unread, shape_of, unread
 
+_AT_ONCE = 256
+"""Rows that are encoded at once."""
 _ANY_TEXT = "0"
 _ANY_TURN = Message(ANSWERING, ANY_ANSWER)
 
@@ -46,6 +50,11 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Return the token ids of ``text``."""
+
+    def __call__(
+        self, text: list[str], *, add_special_tokens: bool
+    ) -> Mapping[str, list[list[int]]]:
+        """Return the ``input_ids`` of several texts, which may be encoded on several cores."""
 
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
         """Return the text of ``token_ids``."""
@@ -66,7 +75,7 @@ class Tokenizer(Protocol):
 class Tokenized:
     """Training sequences, and how many rows were shortened or left out because of their length."""
 
-    rows: list[Tokens]
+    rows: TokenRows
     used: int
     """Number of rows in the sequences."""
     shortened: int
@@ -119,6 +128,48 @@ class Codec:
         self._banned_in_text = self._controls.in_question(None)
         self._frames: dict[object, _Framed] = {}
         self._unread: dict[object, tuple[Unread, ...]] = {}
+        self._texts: dict[object, str] = {}
+        self._ids: dict[str, list[int]] = {}
+
+    @contextmanager
+    def ahead(self, examples: Sequence[Example]) -> Iterator[None]:
+        """Render and encode ``examples`` at once, on all cores: in the context, what is asked of
+        them is known. What is wrong with one is said when it is asked for."""
+        texts: dict[str, None] = {}
+        try:
+            for example in examples:
+                try:
+                    texts.update(dict.fromkeys(self._parts_ahead(example)))
+                except TemplateEndless:  # the next one would take as long
+                    break
+                except PromptError:
+                    continue
+            if texts:
+                found = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+                self._ids = dict(zip(texts, found, strict=True))
+            yield
+        finally:
+            self._texts, self._ids = {}, {}
+
+    def _parts_ahead(self, example: Example) -> Iterator[str]:
+        """Yield the texts of which the ids of ``example`` are made, and keep what is rendered."""
+        if example.tokens is not None:
+            return
+        if not example.chat:
+            before = self._prompt_text(example)
+            yield before
+            yield before + example.completion
+            return
+        template = self._template(example)
+        with _refusing(example.place):
+            for answer in (None, _ANY_TURN, example.answer):
+                turns = example.prompt if answer is None else (*example.prompt, answer)
+                text = self._applied(template, example, turns, asks=answer is None)
+                self._texts[_rendering(example, answer)] = text
+        before, rendered = self._prompt_text(example), self._rendered(example, example.completion)
+        yield before
+        yield before + rendered.generated
+        yield rendered.tail
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Return the ids of the prompt, up to where the model begins to answer.
@@ -329,28 +380,33 @@ class Codec:
 
     def _render(self, example: Example, answer: Message | None) -> str:
         """Return the conversation up to where the model begins to answer, or with ``answer``."""
+        known = self._texts.get(_rendering(example, answer)) if self._texts else None
+        if known is not None:
+            return known
         turns = example.prompt if answer is None else (*example.prompt, answer)
         return self._conversation(example, turns, asks=answer is None)
 
     def _conversation(self, example: Example, turns: Sequence[Message], asks: bool = False) -> str:
+        template = self._template(example)
+        with _refusing(example.place):
+            return self._applied(template, example, turns, asks)
+
+    def _template(self, example: Example) -> str:
         template = example.chat_template or self.tokenizer.chat_template
         if not template:
             raise PromptError("the tokenizer has no chat template; set chat = false for raw text")
-        try:
-            with template_time(example.place):
-                return self.tokenizer.apply_chat_template(
-                    [turn.for_template for turn in turns],
-                    tools=list(example.tools) or None,
-                    chat_template=with_fixed_date(template, example.chat_date),
-                    add_generation_prompt=asks,
-                    tokenize=False,
-                )
-        except TemplateEndless:
-            raise
-        except Exception as error:  # whatever a template's own Jinja code raises
-            raise PromptError(
-                f"the chat template refuses it: {error}", place=example.place
-            ) from error
+        return with_fixed_date(template, example.chat_date)
+
+    def _applied(
+        self, template: str, example: Example, turns: Sequence[Message], asks: bool
+    ) -> str:
+        return self.tokenizer.apply_chat_template(
+            [turn.for_template for turn in turns],
+            tools=list(example.tools) or None,
+            chat_template=template,
+            add_generation_prompt=asks,
+            tokenize=False,
+        )
 
     def _rendered(self, example: Example, answer: str) -> RenderedAnswer:
         return find_answer(
@@ -426,7 +482,27 @@ class Codec:
         return self.tokenizer.eos_token_id
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        known = self._ids.get(text)
+        return list(
+            self.tokenizer.encode(text, add_special_tokens=False) if known is None else known
+        )
+
+
+@contextmanager
+def _refusing(place: str) -> Iterator[None]:
+    """Limit the time of a chat template, and refuse the row at ``place`` where it fails."""
+    try:
+        with template_time(place):
+            yield
+    except TemplateEndless:
+        raise
+    except Exception as error:  # whatever a template's own Jinja code raises
+        raise PromptError(f"the chat template refuses it: {error}", place=place) from error
+
+
+def _rendering(example: Example, answer: Message | None) -> object:
+    """Return what tells renderings apart of examples that are there at the same time."""
+    return id(example), answer is _ANY_TURN, None if answer is None else answer.content
 
 
 def tokenize(
@@ -441,7 +517,7 @@ def tokenize(
     out (``drop``), loses the beginning of its prompt (``cut``; a row whose completion alone is too
     long is left out) or is refused (``error``). Raises :class:`StepError` with all that is refused.
     """
-    rows: list[Tokens] = []
+    rows = TokenRows()
     lengths: list[int] = []
     too_long_rows: list[str] = []
     long_answers: list[str] = []
@@ -479,15 +555,18 @@ def encoded(
 ) -> Iterator[tuple[Example, Tokens, int]]:
     """Yield each of ``examples`` with what :func:`encode` returns, but for those that are
     ``refused``."""
-    for example in examples:
-        if refused.add(codec.problems(example)):
-            continue
-        try:
-            row, prompt = encode(example, codec)
-        except PromptError as error:
-            refused.add([error])
-        else:
-            yield example, row, prompt
+    left = iter(examples)
+    while some := list(islice(left, _AT_ONCE)):
+        with codec.ahead(some):
+            for example in some:
+                if refused.add(codec.problems(example)):
+                    continue
+                try:
+                    row, prompt = encode(example, codec)
+                except PromptError as error:
+                    refused.add([error])
+                else:
+                    yield example, row, prompt
 
 
 def require_usable(examples: Sequence[Example], codec: Codec) -> None:
@@ -515,22 +594,3 @@ def encode(example: Example, codec: Codec) -> tuple[Tokens, int]:
     completion = codec.completion_ids(example.completion, example)
     labels = codec.prompt_labels(example, prompt)
     return Tokens((*prompt, *completion), (*labels, *completion)), len(prompt)
-
-
-def pack(rows: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
-    """Pack rows into bins of at most ``max_length`` tokens (first-fit decreasing).
-
-    Deterministic. The rows of a bin stay separate sequences for the attention mask.
-    """
-    bins: list[list[Tokens]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        size = len(row.ids)
-        index = next((at for at, free in enumerate(room) if free >= size), None)
-        if index is None:
-            bins.append([row])
-            room.append(max_length - size)
-        else:
-            bins[index].append(row)
-            room[index] -= size
-    return bins

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
 from pipeline.contract.frozen import Frozen
 from pipeline.data.examples import Example
-from pipeline.data.look import Lengths, Look
-from pipeline.data.tokenize import Codec, encode
+from pipeline.data.findings import Lengths, Look
+
+if TYPE_CHECKING:
+    from pipeline.data.tokenize import Codec
 
 METRIC = "data"
 """Name of the training step's metric that holds a :class:`TrainedView`."""
@@ -66,14 +69,21 @@ def trained_view(metrics: Mapping[str, JsonValue]) -> TrainedView | None:
 
 def chosen(examples: Sequence[Example]) -> list[Example]:
     """Return the examples to show: the first of up to three labels, else the first three."""
-    by_label = {example.label: example for example in reversed(examples)}
-    first = [example for example in examples if by_label[example.label] is example][:_SAMPLES]
-    rest = [example for example in examples[: 2 * _SAMPLES] if example not in first]
-    return sorted((first + rest)[:_SAMPLES], key=lambda example: (example.file, example.line))
+    first: dict[str | None, Example] = {}
+    for example in examples:
+        first.setdefault(example.label, example)
+        if len(first) == _SAMPLES:
+            break
+    some = list(first.values())
+    some += [example for example in examples[: 2 * _SAMPLES] if example not in some]
+    return sorted(some[:_SAMPLES], key=lambda example: (example.file, example.line))
 
 
 def samples_of(examples: Sequence[Example], codec: Codec) -> tuple[Sample, ...]:
     """Return some examples as they are rendered, with what is learnt of each."""
+    # Whoever only reads a view does without what makes one.
+    from pipeline.data.tokenize import encode
+
     return tuple(
         Sample(
             place=example.place,

@@ -169,7 +169,7 @@ def prompt_ids(inputs: Inputs, workload: Workload, tokenizer: Any, count: int) -
             for line, text in enumerate(workload.prompts, start=1)
         ]
     elif inputs.data is not None:
-        examples = parts_of(inputs).held_out_or_train
+        examples = list(parts_of(inputs).held_out_or_train[:count])
     else:
         examples = []
     if not examples:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.onnx.graph import OnnxModel, attributes, external
+from pipeline.onnx.graph import OnnxModel, attributes, external, is_matrix
 from pipeline.onnx.quantized import LOOK_UP, PACKED, bits_of, dequantized
 
 
@@ -116,7 +116,7 @@ def matrices(model: OnnxModel) -> list[Matrix]:
     found = []
     for node in model.of_type(PACKED, "MatMul"):
         matrix = Matrix(model, node, unpacked.get(node.input[1]))
-        known = matrix.name in stored and len(stored[matrix.name].dims) == 2
+        known = matrix.name in stored and is_matrix(stored[matrix.name])
         if node.op_type == PACKED or known:
             found.append(matrix)
     return found

@@ -142,6 +142,11 @@ class OnnxModel:
         return np.memmap(file, np.uint8, "r", outside.offset, (size,))
 
 
+def is_matrix(tensor: Any) -> bool:
+    """Return whether an initializer is a matrix; an empty one is the default of an adapter's."""
+    return len(tensor.dims) == 2 and all(tensor.dims)
+
+
 def subgraphs(graph: Any) -> Iterator[Any]:
     """Yield ``graph`` and every graph inside its nodes' attributes."""
     yield graph

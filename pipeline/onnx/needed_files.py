@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.contract.adapter_name import SUFFIX
 from pipeline.onnx.graph import OnnxModel, external
 from pipeline.reading.json_text import read_json
 
@@ -17,6 +18,7 @@ _BESIDE = (
     _CONFIG,
     "config.json",
     "generation_config.json",
+    f"*{SUFFIX}",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
@@ -31,7 +33,8 @@ _BESIDE = (
     "NOTICE*",
     "README*",
 )
-"""Files of tokenizer, settings and licence, by the names that transformers and the runtime know."""
+"""Files of tokenizer, settings, adapters and licence, by the names that transformers and the
+runtime know."""
 
 
 def needed_files(folder: Path) -> tuple[str, ...]:

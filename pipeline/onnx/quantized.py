@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.onnx.graph import OnnxModel, attributes
+from pipeline.onnx.graph import OnnxModel, attributes, is_matrix
 
 PACKED = "MatMulNBits"
 """The operator of a linear layer whose matrix is quantized."""
@@ -57,7 +57,7 @@ def linear_layers(model: OnnxModel) -> list[Linear]:
             continue
         source = unpacked.get(node.input[1])
         tensor = model.initializers.get(source.input[0] if source else node.input[1])
-        if tensor is not None and len(tensor.dims) == 2:
+        if tensor is not None and is_matrix(tensor):
             bits = bits_of(tensor)
             layers.append(Linear(node.name, tensor.name, math.prod(tensor.dims), bits))
     return layers

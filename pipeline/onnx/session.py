@@ -18,6 +18,7 @@ from pipeline.contract.step import Inputs
 from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import AskedPrompts, Reply
 from pipeline.evaluation.settings import GREEDY
+from pipeline.onnx.adapter_file import adapter_file
 from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.errors import raising_artifact_errors
 from pipeline.onnx.genai_config import GenAiConfig
@@ -43,6 +44,7 @@ class Session:
         threads: int | None = None,
         cpu: bool = False,
         profile: Path | None = None,
+        adapted: bool = True,
     ) -> None:
         """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message, and
         :class:`BeyondCpuError` for a graph that the CPU provider lacks kernels for: in bf16, or
@@ -53,6 +55,7 @@ class Session:
         if these are fewer. ``cpu`` runs it on the CPU whatever it was built for, so that results of
         every target can be checked on a machine without its hardware. ``profile`` is the prefix
         of the path of a JSON trace of all kernels, which is complete when the session is deleted.
+        An adapter in the folder is active, unless ``adapted`` is false.
         """
         import numpy as np
         import onnxruntime_genai
@@ -75,6 +78,7 @@ class Session:
                 config.overlay(json.dumps({"model": {"decoder": decoder}}))
             self.model: Any = onnxruntime_genai.Model(config)
             self.tokenizer: Any = onnxruntime_genai.Tokenizer(self.model)
+            self._adapter = _Adapter.load(folder, self.model) if adapted else None
             if cpu and _config(folder).provider != "cpu":
                 # What some of its kernels lack, the CPU provider says only when they run.
                 self.generator(2).append_tokens(np.zeros(1, dtype=np.int32))
@@ -92,7 +96,15 @@ class Session:
         params = onnxruntime_genai.GeneratorParams(self.model)
         options = {**GREEDY, "max_length": max_length, "min_length": min_length}
         params.set_search_options(**options)
-        return onnxruntime_genai.Generator(self.model, params)
+        return self._generator(params)
+
+    def _generator(self, params: Any) -> Any:
+        import onnxruntime_genai
+
+        generator = onnxruntime_genai.Generator(self.model, params)
+        if self._adapter is not None:
+            generator.set_active_adapter(self._adapter.loaded, self._adapter.name)
+        return generator
 
     def own_generator(
         self,
@@ -110,10 +122,10 @@ class Session:
         params = onnxruntime_genai.GeneratorParams(self.model)
         params.set_search_options(**(search or {}), max_length=max_length)
         if guidance is None:
-            return onnxruntime_genai.Generator(self.model, params)
+            return self._generator(params)
         params.set_guidance(guidance.type, guidance.data)
         try:
-            return onnxruntime_genai.Generator(self.model, params)
+            return self._generator(params)
         except RuntimeError as error:
             if _GRAMMAR not in str(error):
                 raise
@@ -199,18 +211,39 @@ class Session:
         return ["all logits are equal"] if np.ptp(logits) == 0 else []
 
 
-def logits_of(inputs: Inputs, reference: Reference) -> list[Any]:
-    """Return the artifact's logits for every row of ``reference``, through the CPU provider.
+@dataclass(frozen=True)
+class _Adapter:
+    """The adapter beside a loaded model."""
+
+    loaded: Any
+    name: str
+
+    @staticmethod
+    def load(folder: Path, model: Any) -> _Adapter | None:
+        """Return the adapter in ``folder``, if there is one."""
+        import onnxruntime_genai
+
+        file = adapter_file(folder)
+        if file is None:
+            return None
+        loaded = onnxruntime_genai.Adapters(model)
+        loaded.load(str(file), file.stem)
+        return _Adapter(loaded, file.stem)
+
+
+def logits_of(inputs: Inputs, reference: Reference, adapted: bool = True) -> list[Any]:
+    """Return the artifact's logits for every row of ``reference``, through the CPU provider, with
+    the adapter in its folder if it is to be ``adapted``.
 
     A graph that the CPU cannot run (bf16) is run on its device. Raises :class:`BeyondCpuError` if
     that is absent, and :class:`ArtifactError`.
     """
     try:
-        session = Session(inputs["artifact"], inputs.threads, cpu=True)
+        session = Session(inputs["artifact"], inputs.threads, cpu=True, adapted=adapted)
     except BeyondCpuError:
         if inputs.absent_device:
             raise
-        session = Session(inputs["artifact"], inputs.threads)
+        session = Session(inputs["artifact"], inputs.threads, adapted=adapted)
     logits = []
     for done, row in enumerate(reference.rows, start=1):
         logits.append(session.logits(row.ids, len(row.logits)))

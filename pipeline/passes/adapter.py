@@ -29,6 +29,6 @@ class AdapterPass(BasePass[P]):
     def run(self, inputs: Inputs, params: P, out_dir: Path) -> dict[str, JsonValue]:
         """Write a PEFT adapter folder, which also says how the base was quantized if it was; return
         losses, speed and row counts."""
-        from pipeline.training.finetune import finetune
+        from pipeline.training.ranks import train
 
-        return finetune(inputs, params, out_dir)
+        return train(inputs, params, out_dir)

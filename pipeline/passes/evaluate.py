@@ -56,7 +56,7 @@ class Pass(BasePass[EvaluateParams]):
         from pipeline.training.streamed import load_fp32
 
         prepare(inputs.seed, inputs.threads)
-        examples = parts_of(inputs).eval[: params.max_samples]
+        examples = list(parts_of(inputs).eval[: params.max_samples])
         if not examples:
             raise StepError("nothing is held out", "raise split.eval above 0", "bad_input")
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)

@@ -51,8 +51,9 @@ class FloatReferenceParams(ModelBuilderParams):
 
 
 class Pass(BasePass[FloatReferenceParams]):
-    """Build the merged model without quantization, run it through the CPU provider, and keep its
-    logits and answers, but not the export itself."""
+    """Build the model without quantization, run it through the CPU provider, and keep its logits
+    and answers, but not the export itself. An ``adapter`` that the artifact keeps separate is so
+    there too."""
 
     Params = FloatReferenceParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "reference": "predictions"}
@@ -73,6 +74,7 @@ class Pass(BasePass[FloatReferenceParams]):
         from pipeline.onnx.checkpoint import Checkpoint
         from pipeline.onnx.session import Session
         from pipeline.process.memory import available_memory
+        from pipeline.training.separate_adapter import attach
 
         size = FORMATS["fp32"] * Checkpoint(inputs["model"]).weights
         facts: dict[str, JsonValue] = {"precision": params.precision, "fp32_bytes": size}
@@ -93,6 +95,8 @@ class Pass(BasePass[FloatReferenceParams]):
         export.mkdir()
         try:
             build(inputs["model"], export, params, inputs.report)
+            if "adapter" in inputs.paths:
+                attach(export, inputs["model"], inputs["adapter"], "adapter")
             try:
                 session = Session(export, inputs.threads, cpu=True)
             except BeyondCpuError as error:
@@ -126,7 +130,7 @@ def _answers(
     from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.session import GenAiAnswerer
 
-    examples = parts_of(inputs).eval[: params.max_samples] if inputs.data is not None else []
+    examples = list(parts_of(inputs).eval[: params.max_samples]) if inputs.data is not None else []
     if not examples:
         return 0
     codec = ArtifactCodec(load_artifact_tokenizer(export), session)

@@ -29,6 +29,6 @@ class Pass(BasePass[FullFinetuneParams]):
         self, inputs: Inputs, params: FullFinetuneParams, out_dir: Path
     ) -> dict[str, JsonValue]:
         """Write a checkpoint folder; return losses, speed and row counts."""
-        from pipeline.training.finetune import finetune
+        from pipeline.training.ranks import train
 
-        return finetune(inputs, params, out_dir)
+        return train(inputs, params, out_dir)

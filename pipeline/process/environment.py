@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,10 @@ _SECRET = re.compile(
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_GIVEN_GPUS = "QUERN_GIVEN_GPUS"
+"""Those that the process was given, for the processes of a training on several."""
+_NETWORKS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_LOOPBACK = "lo"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -60,7 +64,7 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
         environ[name] = str(threads)
     environ["RAYON_NUM_THREADS"] = str(threads)
     _show_one_gpu(environ)
-    environ["TOKENIZERS_PARALLELISM"] = "false"
+    environ["TOKENIZERS_PARALLELISM"] = "true"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environ["DO_NOT_TRACK"] = "1"
     # bitsandbytes asks for PyTorch's compiler when it is imported, which takes a second. Containers
@@ -71,6 +75,28 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
         environ.update(dict.fromkeys(_OFFLINE, "1"))
 
 
+def of_ranks(environ: Mapping[str, str], processes: int) -> dict[str, str]:
+    """Return the variables of processes that train together: as many of the GPUs that this process
+    was given, of which it sees one, and the network of this machine alone."""
+    gpus = _given_gpus(environ)[:processes]
+    shown = {_GPUS: ",".join(gpus)} if any(gpus) else {}
+    return {**environ, **shown, **dict.fromkeys(_NETWORKS, _LOOPBACK)}
+
+
+def _given_gpus(environ: Mapping[str, str]) -> list[str]:
+    return environ.get(_GIVEN_GPUS, "").split(",")
+
+
+def is_first_rank(environ: Mapping[str, str]) -> bool:
+    """Return whether a process trains alone, or is the first of several that do so together."""
+    return environ.get("RANK", "0") == "0"
+
+
+def own_gpu(environ: Mapping[str, str]) -> int:
+    """Return which of the GPUs is that of this process of several, as torchrun says."""
+    return int(environ.get("LOCAL_RANK", "0"))
+
+
 def take_secrets() -> Secrets:
     """Remove the secrets from this process's environment, and return them."""
     return Secrets(os.environ)
@@ -79,4 +105,5 @@ def take_secrets() -> Secrets:
 def _show_one_gpu(environ: MutableMapping[str, str]) -> None:
     """Show the process one GPU, the first of those it would see: transformers' Trainer splits each
     batch over all that it sees, and then trains something else."""
+    environ[_GIVEN_GPUS] = environ.get(_GPUS, "")
     environ[_GPUS] = environ.get(_GPUS, "0").partition(",")[0]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 MB = 1 << 20
 
@@ -30,21 +33,60 @@ class UnreadableError(ValueError):
         """Counted from 1; ``None`` where no line is to blame."""
 
 
+@contextmanager
+def opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular ``file`` to be read; yield it with its size.
+
+    Raises :class:`UnreadableError` for anything else, and ``OSError`` where it cannot be opened.
+    """
+    # O_NONBLOCK: opening a pipe would wait for its other end.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb", MB) as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError("it is no regular file")
+        yield stream, status.st_size
+
+
 def read_bytes(file: Path, most: int) -> bytes:
     """Return the content of ``file``, of at most ``most`` bytes.
 
     Raises :class:`UnreadableError` for a larger file and for anything but a regular one, and
     ``OSError`` where it cannot be opened.
     """
-    # O_NONBLOCK: opening a pipe would wait for its other end.
-    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError("it is no regular file")
-        if status.st_size > most:
-            raise UnreadableError(f"it has {status.st_size:,} bytes; at most {most:,} are read")
-        return stream.read(status.st_size)
+    with opened(file) as (stream, size):
+        if size > most:
+            raise UnreadableError(_too_large("it", size, most))
+        return stream.read(size)
+
+
+def read_lines(
+    file: Path, most: int, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file of any size, each with the byte at which it begins.
+
+    Only ``\\n`` ends a line, of which it is no part. A line has at most ``most`` bytes. ``begin``
+    and ``end`` are those of some of its lines. Raises as :func:`read_text`, and when it comes to
+    the line.
+    """
+    with opened(file) as (stream, size):
+        stream.seek(begin)
+        end, number = min(size, size if end is None else end), 0
+        while begin < end and (content := stream.readline(min(most + 1, end - begin))):
+            number += 1
+            if len(content) > most:
+                raise UnreadableError(_too_large("a line", end - begin, most), number)
+            try:
+                text = content.decode() if begin else decoded(content)
+            except UnicodeDecodeError as error:
+                message = f"byte 0x{content[error.start]:02x} is not UTF-8"
+                raise UnreadableError(message, number) from None
+            yield begin, text[:-1] if text.endswith("\n") else text
+            begin += len(content)
+
+
+def _too_large(what: str, size: int, most: int) -> str:
+    return f"{what} has {size:,} bytes; at most {most:,} are read"
 
 
 def read_text(file: Path, most: int) -> str:

@@ -151,8 +151,8 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _require_shallow(text: str, begin: int, end: int) -> None:
     """Raise :class:`JsonError` for what the decoder takes, and those who read the value do not."""
-    part = text[begin:end]
-    if part.count("[") + part.count("{") > DEEPEST and _depth(part) > DEEPEST:
+    brackets = text.count("[", begin, end) + text.count("{", begin, end)
+    if brackets > DEEPEST and _depth(text[begin:end]) > DEEPEST:
         raise _error(_TOO_DEEP, text, _too_deep_at(text, begin))
 
 

@@ -18,7 +18,7 @@ from pipeline.weights.files import stored_in, tensors_of
 ADAPTER_SETTINGS = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PICKLED = "adapter_model.bin"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 """With which PEFT begins the names of an adapter's tensors."""
 
 MERGEABLE = ("LORA", "LOHA", "LOKR")
@@ -82,7 +82,7 @@ def adapter_layers(folder: Path) -> AdapterLayers:
         raise _unusable(f"it holds no {ADAPTER_WEIGHTS}", "name the folder that PEFT saved")
     layers: dict[str, dict[str, Shape]] = defaultdict(dict)
     for full, tensor in stored_in(path).items():
-        name = full.removeprefix(_PREFIX)
+        name = full.removeprefix(PREFIX)
         if match := _ADAPTER_TENSOR.fullmatch(name):
             layers[match["layer"]][match["tensor"]] = tensor.shape
         elif name.endswith(".weight"):

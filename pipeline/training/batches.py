@@ -52,22 +52,39 @@ class PackedBatches:
         return {"input_ids": ids, "labels": labels, "position_ids": positions}
 
 
-def rows_of(rows: Sequence[Tokens]) -> list[dict[str, list[int]]]:
-    """Return the input of :class:`PaddedBatches`."""
-    return [{"input_ids": list(row.ids), "labels": list(row.labels)} for row in rows]
+@dataclass(frozen=True)
+class PaddedRows:
+    """The input of :class:`PaddedBatches`, a row at a time."""
+
+    rows: Sequence[Tokens]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        row = self.rows[index]
+        return {"input_ids": list(row.ids), "labels": list(row.labels)}
 
 
-def bins_of(bins: Sequence[Sequence[Tokens]]) -> list[dict[str, list[int]]]:
-    """Return the input of :class:`PackedBatches`.
+@dataclass(frozen=True)
+class PackedRows:
+    """The input of :class:`PackedBatches`, a bin at a time.
 
     The first token of a sequence carries no loss, because the token before it in the bin belongs to
     another sequence.
     """
-    return [
-        {
+
+    rows: Sequence[Tokens]
+    bins: Sequence[Sequence[int]]
+    """The rows of each bin."""
+
+    def __len__(self) -> int:
+        return len(self.bins)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        rows = [self.rows[number] for number in self.bins[index]]
+        return {
             "input_ids": [token for row in rows for token in row.ids],
             "labels": [label for row in rows for label in (IGNORED, *row.labels[1:])],
             "position_ids": [place for row in rows for place in range(len(row.ids))],
         }
-        for rows in bins
-    ]

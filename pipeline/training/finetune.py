@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs, Reporter
-from pipeline.data.tokenize import Codec, pack
+from pipeline.data.packing import pack
+from pipeline.data.tokenize import Codec
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.data.trained_view import METRIC
+from pipeline.process.environment import is_first_rank
 from pipeline.process.heap import kept_heap
 from pipeline.training.adapter import trainable
 from pipeline.training.determinism import prepare
@@ -41,7 +44,8 @@ _LOGS = 50
 
 def finetune(inputs: Inputs, params: AnyFinetuneParams, out_dir: Path) -> dict[str, JsonValue]:
     """Train on the training part, select weights by the validation part, and write them: as an
-    adapter, or as a checkpoint if ``params`` are those of a full fine-tune.
+    adapter, or as a checkpoint if ``params`` are those of a full fine-tune. Of several processes
+    that train together, the first one writes.
 
     Raises :class:`StepError` for parameters that do not suit the model, the data or this machine.
     """
@@ -57,7 +61,7 @@ def _finetune(
     import torch
     from transformers import PrinterCallback
 
-    from pipeline.training.batches import PackedBatches, PaddedBatches, bins_of, rows_of
+    from pipeline.training.batches import PackedBatches, PackedRows, PaddedBatches, PaddedRows
     from pipeline.training.callbacks import BestWeights, Progress
     from pipeline.training.packing_fit import require_rows_apart
     from pipeline.training.resumption import Resumption
@@ -83,12 +87,16 @@ def _finetune(
         inputs.report.warn(words)
     if params.gradient_checkpointing:
         model.enable_input_require_grads()
+    train_set: PackedRows | PaddedRows
+    eval_set: PackedRows | PaddedRows
     if params.packing:
         require_rows_apart(model)
-        train_set = bins_of(pack(train.rows, params.max_length))
-        eval_set = bins_of(pack(validation.rows, params.max_length))
+        train_set, eval_set = (
+            PackedRows(rows, pack(rows.lengths, params.max_length))
+            for rows in (train.rows, validation.rows)
+        )
     else:
-        train_set, eval_set = rows_of(train.rows), rows_of(validation.rows)
+        train_set, eval_set = PaddedRows(train.rows), PaddedRows(validation.rows)
     progress = Progress(inputs.report, throughput)
     measured = spec if eval_set else None
     keep_best = measured is not None and params.keeps_best(measured)
@@ -127,7 +135,8 @@ def _finetune(
     if not all(map(math.isfinite, [*losses, mean_loss])):
         raise StepError("the training loss is not a number", "lower learning_rate", "bad_input")
     selection.put_back()
-    trainee.save(out_dir)
+    if is_first_rank(os.environ):
+        trainee.save(out_dir)
     return {
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 3),
@@ -202,9 +211,11 @@ def _arguments(
     every = "steps" if params.eval_steps is not None else "epoch"
     return TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=params.batch_size,
+        per_device_train_batch_size=params.pass_rows,
         per_device_eval_batch_size=params.eval_batch_size,
-        gradient_accumulation_steps=params.gradient_accumulation,
+        gradient_accumulation_steps=params.passes_per_step,
+        ddp_backend=None if torch.cuda.is_available() or params.gpus == 1 else "gloo",
+        ddp_find_unused_parameters=False if params.gpus > 1 else None,
         activation_checkpointing=params.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         num_train_epochs=epochs,
@@ -252,15 +263,15 @@ def _arguments(
 
 def _steps_per_epoch(params: AnyFinetuneParams, rows: int) -> int:
     """Return the number of optimizer steps per epoch. Raises :class:`StepError` if it is zero."""
-    full, left = divmod(rows, params.batch_size)
+    full, left = divmod(rows, params.pass_rows)
     batches = full + (1 if left and not params.drop_last else 0)
     if batches == 0:
         raise StepError(
-            f"{rows} training rows make no full batch of {params.batch_size}",
+            f"{rows} training rows make no full batch of {params.pass_rows}",
             "lower batch_size, or remove drop_last",
             "bad_input",
         )
-    return math.ceil(batches / params.gradient_accumulation)
+    return math.ceil(batches / (params.passes_per_step * params.gpus))
 
 
 def _order(params: AnyFinetuneParams) -> str:

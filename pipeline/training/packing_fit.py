@@ -9,7 +9,7 @@ import torch
 
 from pipeline.contract.errors import StepError
 from pipeline.data.tokens import Tokens
-from pipeline.training.batches import PackedBatches, bins_of
+from pipeline.training.batches import PackedBatches, PackedRows
 
 _ROW = 12
 """Tokens of a row that is tried."""
@@ -62,7 +62,7 @@ def _row(model: Any, number: int) -> Tokens:
 
 def _logits(model: Any, rows: Sequence[Tokens]) -> torch.Tensor:
     """Return the logits of ``rows``, packed as in training, in fp32: [tokens, vocabulary]."""
-    batch = PackedBatches(pad_id=0)(bins_of([rows]))
+    batch = PackedBatches(pad_id=0)([PackedRows(rows, [range(len(rows))])[0]])
     batch = {name: values.to(model.device) for name, values in batch.items()}
     with torch.no_grad():
         logits: torch.Tensor = model(**batch, use_cache=False).logits[0]

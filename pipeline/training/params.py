@@ -90,6 +90,10 @@ class TrainingLoopParams(Frozen):
     eval_batch_size: int = Field(default=64, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
+    gpus: int = Field(default=1, ge=1, le=64)
+    """Processes that train together, each on a GPU of its own; without GPUs they share the CPUs.
+    They share the rows of a step, which are no more for it: ``batch_size`` times
+    ``gradient_accumulation``. It must divide one of these two."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -171,6 +175,8 @@ class TrainingLoopParams(Frozen):
             raise ValueError("give warmup_ratio or warmup_steps, not both")
         if self.max_steps and self.warmup_steps and self.warmup_steps > self.max_steps:
             raise ValueError("warmup_steps is more than max_steps")
+        if self.gradient_accumulation % self.gpus and self.batch_size % self.gpus:
+            raise ValueError("gpus must divide gradient_accumulation or batch_size")
         if self.packing and self.group_by_length:
             raise ValueError("packing already fills the sequences; remove group_by_length")
         if self.group_by_length and not self.shuffle:
@@ -188,6 +194,17 @@ class TrainingLoopParams(Frozen):
                 f"optimizer_kwargs: {self.optimizer} takes no {unknown[0]} (it takes: {takes})"
             )
         return self
+
+    @property
+    def pass_rows(self) -> int:
+        """Return the rows of one forward pass of one process."""
+        whole = self.gradient_accumulation % self.gpus == 0
+        return self.batch_size if whole else self.batch_size // self.gpus
+
+    @property
+    def passes_per_step(self) -> int:
+        """Return the forward passes per optimizer step of one process."""
+        return self.batch_size * self.gradient_accumulation // (self.pass_rows * self.gpus)
 
     def problems_with(self, spec: DataSpec) -> list[str]:
         """Return a message for each parameter that the data set ``spec`` does not support."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from pipeline.data.tokens import IGNORED
@@ -88,6 +89,11 @@ class MeasuredTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return batches of all rows."""
+        if self.args.world_size > 1:
+            # Each process measures all of them, so that all come to the same decisions.
+            rows = self.eval_dataset if eval_dataset is None else eval_dataset
+            size = self.args.per_device_eval_batch_size
+            return DataLoader(rows, batch_size=size, collate_fn=self.data_collator)
         drop_last = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = False
         try:

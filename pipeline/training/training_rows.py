@@ -50,7 +50,7 @@ def training_rows(
 
 def token_count(rows: Tokenized) -> int:
     """Return the total number of tokens of all sequences."""
-    return sum(len(row.ids) for row in rows.rows)
+    return sum(rows.rows.lengths)
 
 
 def _sequences(
@@ -64,7 +64,7 @@ def _sequences(
             "change length in sequences",
             "bad_input",
         )
-    if spec.is_joined and any(len(row.ids) < spec.length for row in sequences.rows):
+    if spec.is_joined and any(length < spec.length for length in sequences.rows.lengths):
         report.warn(
             f"the {part} rows joined have {token_count(sequences)} tokens, which do not fill one "
             f"sequence of {spec.length}; they make one shorter sequence"

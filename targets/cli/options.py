@@ -19,11 +19,13 @@ from pipeline.contract.schema import (
     BuildConfig,
     DockerSystem,
     SharedCacheTable,
+    SlurmSystem,
     SystemTable,
     ToolchainTable,
     is_image_registry,
 )
 from pipeline.contract.suggest import did_you_mean
+from pipeline.run.code_digest import CodeDigests
 from targets.cache import Cache
 from targets.cli.echo import echo
 from targets.config.documents import OWN_CONFIG, read_documents
@@ -38,7 +40,9 @@ from targets.console.ci_service import log_columns
 from targets.console.safe_console import SafeConsole
 from targets.devices.find import find_device
 from targets.errors import ConfigError, EnvironmentUnable, Problem
+from targets.known_rows import KnownRows
 from targets.place import Place, building_place, default_training_target
+from targets.planner.known_code import KnownCode
 from targets.runtimes.platform import Choice, platform_for
 from targets.systems.find import system_of
 from targets.target import ALL, DEFAULT_TARGET, LOCAL, load_target, load_targets
@@ -289,15 +293,18 @@ class SystemChoice:
     table: SystemTable
 
 
-def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request, ...]:
+def load_requests(
+    choices: BuildChoices, *, here: bool = False, cache: Cache | None = None
+) -> tuple[Request, ...]:
     """Load and validate the config of the options; one request for each flow in it. With ``here``
-    they are for this machine, whatever the config says.
+    they are for this machine, whatever the config says. ``cache`` remembers what rows are.
 
     Raises ``ConfigError``, or ``EnvironmentUnable`` if a target cannot be built here.
     """
     file = as_typed(choices.config)
     chosen = load_targets(choices.targets) or None
-    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring)
+    known = KnownRows() if cache is None else _known_rows(cache)
+    overrides = Overrides(data=choices.data, model=choices.model, bring=_bring, known=known)
     problems: dict[Problem, None] = {}
     loaded_configs = []
     for document in read_documents(file, choices.system):
@@ -311,6 +318,19 @@ def load_requests(choices: BuildChoices, *, here: bool = False) -> tuple[Request
     for line in dict.fromkeys(line for request in requests for line in request.left_out):
         echo(f"note: {line}", err=True)
     return requests
+
+
+def _known_rows(cache: Cache) -> KnownRows:
+    """Return what the cache knows of rows, which the code that reads them decides too."""
+    notes = KnownCode(cache.root)
+    digests = CodeDigests(read=notes.read)
+
+    def code(module: str) -> str:
+        digest = digests.digest(module)
+        notes.save()
+        return digest
+
+    return KnownRows(cache.rows, cache.digests, code)
 
 
 def _bring(config: BuildConfig, address: str) -> Path | None:
@@ -367,7 +387,7 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
         problem = loaded.problem(f"there is no system '{name}'", ("systems",))
         raise ConfigError([replace(problem, suggestion=did_you_mean(name, known))])
     if choices.runtime == "venv":
-        message = "a system runs steps in containers; --system local has them run here"
+        message = "it says how steps run here, not on a system; --system local has them run here"
         raise ConfigError([Problem(message, key="--runtime venv")])
     problems = [*_bound_to_this_machine(loaded, name)]
     if problems:
@@ -403,7 +423,13 @@ def shared_cache_table(config: Path) -> SharedCacheTable | None:
     return _table(as_typed(config), "cache", SharedCacheTable)
 
 
-def systems_of(config: Path) -> tuple[dict[str, DockerSystem | AzureMLSystem], str]:
+_SERVICES: Mapping[str, type[AzureMLSystem | SlurmSystem]] = {
+    "azureml": AzureMLSystem,
+    "slurm": SlurmSystem,
+}
+
+
+def systems_of(config: Path) -> tuple[dict[str, SystemTable], str]:
     """Return the systems of ``config``, with absolute paths, and the one that is its host; empty if
     that is a target. Raises ``ConfigError`` if one is wrong."""
     file = as_typed(config)
@@ -411,11 +437,12 @@ def systems_of(config: Path) -> tuple[dict[str, DockerSystem | AzureMLSystem], s
     tables = document.table.get("systems")
     if not isinstance(tables, Mapping):
         return {}, ""
-    systems: dict[str, DockerSystem | AzureMLSystem] = {}
+    systems: dict[str, SystemTable] = {}
     for name, written in tables.items():
-        if isinstance(written, Mapping) and written.get("type") == "azureml":
-            service = _table(file, "systems", AzureMLSystem, name)
-            systems |= {name: service} if service is not None else {}
+        kind = written.get("type") if isinstance(written, Mapping) else None
+        if (service := _SERVICES.get(str(kind))) is not None:
+            found = _table(file, "systems", service, name)
+            systems |= {name: found} if found is not None else {}
         elif (engine := _table(file, "systems", DockerSystem, name)) is not None:
             systems[name] = _absolute(engine, file)
     host = document.table.get("host")

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.contract.errors import StepError
 from pipeline.contract.schema import AZURE_PREFIX, HUB_PREFIX
 from pipeline.training.adapter_fit import adapter_layers, adapter_settings, stored_misfits
+from pipeline.training.separate_adapter import why_not_separate
 from targets.config.model_folder import links_out_of
 from targets.config.paths import is_folder
 
@@ -42,6 +43,13 @@ def adapter_folder_problems(
             yield str(error), error.hint
     if usable and base is not None:
         yield from _misfits(folder, base)
+
+
+def merge_only_problems(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) if the adapter in ``folder``, which is usable, cannot be kept
+    separate from the model."""
+    if reason := why_not_separate(folder):
+        yield f"it can only be merged: {reason}", "put merge before model_builder"
 
 
 def _misfits(folder: Path, base: Path) -> Iterator[tuple[str, str]]:

@@ -56,6 +56,12 @@ class PassCall(_Call):
         kinds = self.implementation.consumes.values()
         return "adapter" in kinds and self.implementation.produces == "checkpoint"
 
+    @property
+    def keeps_adapter(self) -> bool:
+        """Return whether it adds an adapter to an ONNX model that was built without."""
+        kinds = set(self.implementation.consumes.values())
+        return {"adapter", "onnx"} <= kinds and self.implementation.produces == "onnx"
+
 
 @dataclass(frozen=True)
 class CheckCall(_Call):
@@ -94,8 +100,8 @@ class Chain:
     ``evaluate`` only where data is held out, ``float_reference`` where a pass quantizes and the CPU
     provider could run the export, ``adapted_reference`` where something is merged."""
     merging: PassCall | None
-    """The pass that merges an adapter with which the chain ends, so that it can be evaluated;
-    ``None`` only in an invalid config."""
+    """The pass that merges an adapter with which the chain ends, or that the artifact keeps
+    separate, so that it can be evaluated; ``None`` only in an invalid config."""
     checks: tuple[CheckCall, ...]
 
     @property

@@ -19,7 +19,7 @@ from targets.config.source_map import KeyPath, SourceMap
 from targets.config.step_reader import StepReader
 from targets.config.wiring import IMPORT_ADAPTER, wiring_mistakes
 from targets.errors import Problem
-from targets.target import Target
+from targets.target import Target, load_target, target_names
 
 MERGE_FOR_CHECKS = "merge-for-checks"
 _RESERVED = {
@@ -54,7 +54,7 @@ class ChainReader:
         config = self._config
         tables = list(self._pass_tables())
         passes = tuple(call for table in tables if (call := self._steps.pass_call(*table)))
-        merging = self._steps.pass_call(MERGE_FOR_CHECKS, StepTable(type="merge"), ("passes",))
+        merging = self._steps.pass_call(MERGE_FOR_CHECKS, _merge_for_checks(passes), ("passes",))
         evaluation = None
         if self._data is not None and self._data.holds_out:
             evaluation = self._steps.pass_call(
@@ -64,7 +64,7 @@ class ChainReader:
             params = evaluation.params.model_copy(update=_penalty(passes))
             evaluation = replace(evaluation, params=params)
         self._targets_overrides()
-        checks = self._checks(whole)
+        checks = self._checks(whole, separate=any(call.keeps_adapter for call in passes))
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
@@ -77,6 +77,9 @@ class ChainReader:
         if whole and len(passes) == len(tables):
             for mistake in wiring_mistakes(chain, self._data, _RESERVED):
                 self._steps.problem(*mistake)
+            for call in passes if not self._target.separate_adapters else ():
+                if call.keeps_adapter:
+                    self._no_separate_adapter(call)
         return fused(chain)
 
     def _pass_tables(self) -> Iterator[tuple[str, StepTable, KeyPath]]:
@@ -170,17 +173,21 @@ class ChainReader:
 
     def _adapted_reference(self, passes: Sequence[PassCall]) -> PassCall | None:
         """Return the pass that makes ``adapted_reference``, with parameters of the last merge."""
-        merge = next((call for call in reversed(passes) if call.merges), None)
+        merge = next((call for call in reversed(passes) if call.merges or call.keeps_adapter), None)
         if merge is None:
             return None
         table = {"type": "adapted_reference"}
-        if merge.script is None:
+        if merge.keeps_adapter:
+            table["into"] = "original"
+        elif merge.script is None:
             table["into"] = str(merge.values["into"])
         return self._steps.pass_call(
             "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
         )
 
-    def _checks(self, whole: bool) -> tuple[CheckCall, ...]:
+    def _checks(self, whole: bool, separate: bool) -> tuple[CheckCall, ...]:
+        """Return the checks. Those of an adapter are there where the artifact keeps one
+        ``separate``, or where the config names them."""
         named = self._config.checks
         default = (name for name in check_types() if load_check(name).runs_by_default)
         tables = {**{name: StepTable() for name in default}, **named}
@@ -194,6 +201,9 @@ class ChainReader:
                 continue
             implementation = step.step
             if implementation.uses_data and self._data is None and name not in named:
+                continue
+            needed = {*implementation.needs} - {*implementation.optional_needs}
+            if "adapter" in needed and not separate and name not in named:
                 continue
             if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:
@@ -214,6 +224,15 @@ class ChainReader:
     @property
     def _holds_out(self) -> bool:
         return self._data is not None and self._data.holds_out
+
+    def _no_separate_adapter(self, call: PassCall) -> None:
+        able = [name for name in target_names() if load_target(name).separate_adapters]
+        self._steps.problem(
+            f"an adapter cannot be kept separate for {self._target.name}, only for "
+            f"{', '.join(able)}: nothing proves it there",
+            ("passes", call.name),
+            "for this target, put merge before model_builder",
+        )
 
     def _nothing_to_ask(self, name: str) -> None:
         path = ("checks", name)
@@ -258,6 +277,14 @@ class ChainReader:
                 (*place, "checks", name),
                 replacement_hint("check", name, checks),
             )
+
+
+def _merge_for_checks(passes: Sequence[PassCall]) -> StepTable:
+    """Return how an adapter is merged for checks alone. One that the artifact keeps separate is so
+    over the base as it is, and nothing is rounded."""
+    exactly = {"into": "original", "dtype": "fp32"}
+    separate = any(call.keeps_adapter for call in passes)
+    return StepTable.model_validate({"type": "merge", **(exactly if separate else {})})
 
 
 def _penalty(passes: Sequence[PassCall]) -> Json:

@@ -20,7 +20,6 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from pipeline.data.chat import tools_of
-from pipeline.data.check import check_rows
 from pipeline.data.constraint import constraint_problems
 from pipeline.data.examples import TOOLS
 from pipeline.data.load import read_files
@@ -29,7 +28,7 @@ from pipeline.gguf.header import GgufHeader, read_header
 from pipeline.gguf.support import refusals
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.parquet_file import require_parquet
-from targets.config.adapter_folder import adapter_folder_problems
+from targets.config.adapter_folder import adapter_folder_problems, merge_only_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
 from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
@@ -44,6 +43,7 @@ from targets.config.source_map import KeyPath, SourceMap
 from targets.config.validation_problems import causes, validation_problems
 from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, Problem
+from targets.known_rows import KnownRows
 from targets.target import DEFAULT_TARGET, LOCAL, Target, load_target, named_targets, target_names
 
 Bring = Callable[[BuildConfig, str], Path | None]
@@ -59,6 +59,8 @@ class Overrides:
     model: str | None = None
     bring: Bring | None = None
     """Brings what lies in Azure Machine Learning to this machine."""
+    known: KnownRows = field(default_factory=KnownRows)
+    """What is known of the rows of data sets."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class LoadedConfig:
     """Absolute paths of the files per data set; none if its rows come from a hub or from code."""
     main_data: str | None
     """The data set for training and evaluation."""
+    known_rows: KnownRows
+    """What is known of the rows."""
     shows_tools: bool
     """Whether the model's chat template is given tools, as far as the host can read the rows."""
     model_folder: Path | None
@@ -252,7 +256,7 @@ class _Loader:
         if model_folder is not None and usable:
             for place, message, advice in model_for_chain_problems(model_folder, chains, targets):
                 self._problem(message, place, advice)
-        self._adapter(model_folder if usable else None)
+        self._adapter(model_folder if usable else None, chains)
         self._trusted_keys()
         self._systems()
         data_files = self._data()
@@ -263,6 +267,7 @@ class _Loader:
             targets=tuple(target.name for target in targets),
             data_files=data_files,
             main_data=main_data(self._config.data),
+            known_rows=self._overrides.known,
             shows_tools=self._shows_tools,
             model_folder=model_folder,
             gguf=self._gguf,
@@ -288,7 +293,7 @@ class _Loader:
             self._sources(chains[name])
         return chains
 
-    def _adapter(self, base: Path | None) -> None:
+    def _adapter(self, base: Path | None, chains: Mapping[str, Chain]) -> None:
         """Check the adapter of ``[model]``; ``base`` is the model's folder, if it is usable."""
         model = self._config.model
         if model.adapter is None:
@@ -298,7 +303,11 @@ class _Loader:
             self._problem("an ONNX model takes no adapter", place, "merge it into its checkpoint")
             return
         folder = resolved(self._file, model.adapter)
+        before = len(self.problems)
         self._folder_problems(adapter_folder_problems(model.adapter, folder, base), place)
+        calls = [call for chain in chains.values() for call in chain.passes]
+        if len(self.problems) == before and any(call.keeps_adapter for call in calls):
+            self._folder_problems(merge_only_problems(folder), place)
 
     def _trusted_keys(self) -> None:
         tables = {"cache": self._config.cache, "toolchain": self._config.toolchain}
@@ -480,12 +489,15 @@ class _Loader:
                 self.problems.append(Problem(str(error), path, key=f"data.{name}"))
         if parquet or not files:
             return
-        read = read_files(files)
-        row_problems = read.problems
-        if not spec.is_made:
-            row_problems = row_problems or check_rows(read.rows, spec, part)
-        if not row_problems and spec.messages is not None and spec.chat_template is None:
-            self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        if spec.is_made:
+            read = read_files(files)
+            row_problems = read.problems
+            if not row_problems and spec.messages is not None and spec.chat_template is None:
+                self._shows_tools |= any(tools_of(row.values.get(TOOLS)) for row in read.rows)
+        else:
+            checked, row_problems = self._overrides.known.check(files, spec, part)
+            shows = checked is not None and checked.shows_tools and spec.chat_template is None
+            self._shows_tools |= shows
         self.problems += (
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )

@@ -107,6 +107,7 @@ class ReferencePage:
         yield from self._section(
             "### `[systems.NAME]` of Azure Machine Learning", "AzureMLSystem", r"systems\.aml"
         )
+        yield from self._section("### `[systems.NAME]` of Slurm", "SlurmSystem", r"systems\.hpc")
 
     def _further_goals(self) -> Iterator[str]:
         """Yield the keys of goals of single checks that not all goals have."""

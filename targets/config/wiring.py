@@ -43,6 +43,8 @@ def wiring_mistakes(
         for role, kind in call.implementation.consumes.items():
             if kind not in made:
                 yield ChainMistake(f"no pass before it makes its {role} (of kind {kind})", path)
+            if call.keeps_adapter and kind == "adapter":
+                yield from _separation_mistakes(call, unused.get("adapter"), chain)
             unused.pop(kind, None)
         produces = call.implementation.produces
         added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
@@ -68,13 +70,47 @@ def wiring_mistakes(
         yield ChainMistake("a pass has the same name", ("checks", name))
 
 
+def _separation_mistakes(
+    call: PassCall, trained: PassCall | None, chain: Chain
+) -> Iterator[ChainMistake]:
+    """Yield why the adapter that was ``trained`` before ``call`` cannot be kept separate."""
+    path = ("passes", call.name)
+    if trained is None:
+        yield ChainMistake("no adapter is left before it: it is merged", path, "remove merge")
+    elif reason := _only_merged(trained):
+        advice = "put merge before model_builder instead"
+        yield ChainMistake(
+            f"what '{trained.name}' makes can only be merged: {reason}", path, advice
+        )
+    for other in chain.passes:
+        if other.implementation.enforces:
+            message = f"'{other.name}' would hold the model without the adapter to the limits"
+            yield ChainMistake(message, path, "use model_builder")
+
+
+def _only_merged(trained: PassCall) -> str:
+    """Return why an adapter is more than products of two matrices over the base as it is."""
+    values = trained.values
+    if trained.type_name in ("loha", "lokr"):
+        return f"it is of the kind {trained.type_name}"
+    if trained.type_name == "loftq":
+        return "it makes up for what quantizing lost of the base that it was trained on"
+    if values.get("use_dora"):
+        return "use_dora"
+    if values.get("modules_to_save"):
+        return "modules_to_save"
+    return "bias" if values.get("bias", "none") != "none" else ""
+
+
 def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
     """Return that what a pass makes is neither used nor the artifact."""
     produces = call.implementation.produces
-    following = chain.passes[chain.passes.index(call) + 1].name
+    following = chain.passes[chain.passes.index(call) + 1]
     advice = f"the artifact is what the last pass makes: put '{call.name}' there"
     if produces == "adapter":
-        advice = f"add merge before {following}"
+        advice = f"add merge before {following.name}"
+        if following.implementation.produces == "onnx":
+            advice += f", or separate_adapter after {following.name}"
     product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
     return ChainMistake(message, ("passes", call.name), advice)

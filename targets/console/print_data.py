@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.data.look import Lengths, Look
+from pipeline.data.findings import Lengths, Look
 from pipeline.data.trained_view import Sample
 from targets.console.whole_table import WholeTable
 from targets.foreign_text import one_line

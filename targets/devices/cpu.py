@@ -10,4 +10,4 @@ from targets.toolchain.toolchain import Toolchain
 
 def find(_toolchain: Toolchain) -> Device:
     """Return the CPU of this machine."""
-    return Device(CPU, description=platform.processor() or platform.machine())
+    return Device(CPU, description=platform.machine())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from targets.devices.device import Device
@@ -95,7 +95,8 @@ def device_of(
 ) -> Device:
     """Return one of ``gpus`` as a device, with the reason if ``toolchain`` cannot use it.
 
-    It is the first that ``named`` names, else the first: several would change what is trained.
+    It is the first that ``named`` names, else the first: several would change what is trained, and
+    are :attr:`Device.several`.
     CUDA's libraries run with every driver for their own major version or a newer one
     (https://docs.nvidia.com/deploy/cuda-compatibility/).
     """
@@ -110,34 +111,49 @@ def device_of(
             f"the driver {gpus.driver} supports CUDA {gpus.cuda}, the {toolchain.target} toolchain "
             f"is locked to CUDA {required}{advice}",
         )
-    chosen = gpus.gpus[0] if named is None else _named(named, gpus)
-    if chosen is None:
+    found = gpus.gpus if named is None else _named(named, gpus)
+    if not found:
         return Device(KIND, f"{VISIBLE} is '{named}', which names no GPU of this machine")
-    more = f", one of {len(gpus.gpus)}" if len(gpus.gpus) > 1 else ""
+    alike = [gpu for gpu in found if gpu.name == found[0].name]
+    several = tuple(_device(alike[:count], gpus) for count in range(2, len(alike) + 1))
+    return replace(_device(alike[:1], gpus), several=several)
+
+
+def _device(chosen: Sequence[Gpu], gpus: Gpus) -> Device:
+    name, uuids = chosen[0].name, [gpu.uuid for gpu in chosen]
+    amount = f", {len(chosen)} of {len(gpus.gpus)}" if len(chosen) > 1 else ""
+    amount = amount or (f", one of {len(gpus.gpus)}" if len(gpus.gpus) > 1 else "")
     return Device(
         KIND,
-        description=f"{chosen.name}{more}, driver {gpus.driver}, CUDA {gpus.cuda}",
-        model=chosen.name,
-        environment={VISIBLE: chosen.uuid},
-        container=container_options(chosen.uuid),
+        description=f"{name}{amount}, driver {gpus.driver}, CUDA {gpus.cuda}",
+        model=name,
+        environment={VISIBLE: ",".join(uuids)},
+        container=container_options(*uuids),
         engine_runtime=ENGINE_RUNTIME,
     )
 
 
-def container_options(uuid: str) -> Mapping[str, object]:
-    """Return what gives a container this GPU for computing, and no other:
+def container_options(*uuids: str) -> Mapping[str, object]:
+    """Return what gives a container these GPUs for computing, and no other:
     https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
     """
     capabilities = [["gpu", "compute", "utility"]]
-    return {"device_requests": [{"device_ids": [uuid], "capabilities": capabilities}]}
+    return {"device_requests": [{"device_ids": [*uuids], "capabilities": capabilities}]}
 
 
-def _named(variable: str, gpus: Gpus) -> Gpu | None:
-    """Return the first GPU that ``CUDA_VISIBLE_DEVICES`` names; a UUID may be shortened."""
-    first = variable.partition(",")[0].strip()
-    if first.isdecimal():
-        return gpus.gpus[int(first)] if int(first) < len(gpus.gpus) else None
-    return next((gpu for gpu in gpus.gpus if first and gpu.uuid.startswith(first)), None)
+def _named(variable: str, gpus: Gpus) -> tuple[Gpu, ...]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names, up to the first name that is none; a
+    UUID may be shortened."""
+    found: list[Gpu] = []
+    for name in map(str.strip, variable.split(",")):
+        if name.isdecimal():
+            gpu = gpus.gpus[int(name)] if int(name) < len(gpus.gpus) else None
+        else:
+            gpu = next((one for one in gpus.gpus if name and one.uuid.startswith(name)), None)
+        if gpu is None or gpu in found:
+            break
+        found.append(gpu)
+    return tuple(found)
 
 
 def cuda_of(toolchain: Toolchain) -> Version:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from targets.errors import EnvironmentUnable
+
 CPU = "cpu"
 """The kind of device that every machine has."""
 
@@ -28,8 +30,25 @@ class Device:
     https://docker-py.readthedocs.io/en/stable/containers.html"""
     engine_runtime: str = ""
     """The runtime that the engine needs for that, by its name in ``docker info``."""
+    several: tuple[Device, ...] = ()
+    """Two of this device as one, three of it, and so on, as far as there are more of its model."""
 
     @property
     def here(self) -> bool:
         """Return whether the toolchain can use it."""
         return not self.absence
+
+    def times(self, count: int) -> Device:
+        """Return ``count`` of it as one device. Raises ``EnvironmentUnable`` if there are fewer.
+
+        Of CPUs there is one, which all processes share; so they do where there is no GPU.
+        """
+        if count == 1 or self.kind == CPU or not self.here:
+            return self
+        if count - 2 < len(self.several):
+            return self.several[count - 2]
+        raise EnvironmentUnable(
+            f"a training asks for {count} GPUs, and there are {len(self.several) + 1} of one model "
+            f"({self.description})",
+            "lower `gpus`, or choose a machine that has as many",
+        )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipeline.contract.data_spec import MOST_LABELS
-from pipeline.data.load import Row
+from pipeline.data.row_store import Row
 
 _PROMPTS = ("prompt", "question", "instruction", "query", "input", "text", "phrase", "sentence")
 _ANSWERS = ("completion", "answer", "response", "output", "label", "target", "category", "class")

@@ -97,6 +97,9 @@ class Planner:
             if call.merges:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, produced)
+            elif call.keeps_adapter:
+                siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
+                merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.artifact_kind
@@ -242,13 +245,13 @@ class Planner:
         self._idle = [call.name for call in self._chain.checks if call not in checks]
         needed = {role for call in checks for role in call.needs(kind)} - missing
         plain: dict[Role, Input] = {"artifact": newest[kind]}
+        if "adapter" in subjects:
+            plain["adapter"] = subjects["adapter"]["model"]
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):
-                assert self._chain.merging is not None  # noqa: S101 - the loader saw to it
                 parts: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
-                merged = self._add_pass(self._chain.merging.name, self._chain.merging, parts)
-                subjects["tuned"] = {"model": merged}
+                subjects["tuned"] = {"model": self._merged_for_checks(parts)}
         roles = {**plain, **self._roles(subjects, needed)}
         timings = {} if base is None else self._add_timings(base, checks)
         for check in checks:
@@ -256,6 +259,12 @@ class Planner:
             if check.name in timings:
                 inputs["base_timing"] = timings[check.name]
             self._add_check(check, {**roles, **inputs})
+
+    def _merged_for_checks(self, parts: Mapping[str, Input]) -> Input:
+        """Return base and adapter as one checkpoint, which is not part of the chain."""
+        merging = self._chain.merging
+        assert merging is not None  # noqa: S101 - the loader saw to it
+        return self._add_pass(merging.name, merging, parts)
 
     def _missing_roles(self, subjects: _Subjects) -> set[Role]:
         """Return the roles that this chain cannot provide for a check."""
@@ -416,11 +425,13 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Merge:
-    """A pass that merges an adapter into a checkpoint."""
+    """An adapter that was merged into a checkpoint: by a pass of the chain, or for the checks."""
 
     inputs: Mapping[str, Input]
     """Base and adapter: ``model`` and ``adapter``."""
     merged: Input
+    separate: bool = False
+    """Whether it was merged for the checks alone, and the artifact keeps it separate."""
 
 
 def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> _Subjects:
@@ -429,9 +440,12 @@ def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> 
     if base is not None:
         subjects["base"] = {"model": base}
     if tuned is not None:
-        subjects["tuned"] = {"model": tuned}
+        subjects["tuned"] = subjects["exported"] = {"model": tuned}
     if merge is not None:
         subjects["merged"], subjects["unmerged"] = {"model": merge.merged}, merge.inputs
+        if merge.separate:
+            subjects["tuned"], subjects["exported"] = subjects["merged"], merge.inputs
+            subjects["adapter"] = {"model": merge.inputs["adapter"]}
     return subjects
 
 

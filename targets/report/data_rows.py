@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.examples import Example
-from pipeline.data.look import Look
+from pipeline.data.findings import Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView, chosen, trained_view
 from targets.report.report_schema import Report
 
@@ -42,7 +42,7 @@ def counts(look: Look) -> Iterator[CountRow]:
         yield CountRow(f"{len(rest)} other labels", sums)
 
 
-def plain_samples(examples: Iterable[Example]) -> tuple[Sample, ...]:
+def plain_samples(examples: Sequence[Example]) -> tuple[Sample, ...]:
     """Return some examples without a chat template, which only the training step has."""
     return tuple(
         Sample(
@@ -55,6 +55,6 @@ def plain_samples(examples: Iterable[Example]) -> tuple[Sample, ...]:
                 Piece(text=example.answer.words, learnt=True),
             ),
         )
-        for example in chosen(list(examples))
+        for example in chosen(examples)
         if example.tokens is None
     )

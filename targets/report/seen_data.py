@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.contract.data_files import ROWS_FILE, DataFiles
 from pipeline.contract.errors import StepError
-from pipeline.data.look import Look, look
-from pipeline.data.parts import load_parts
+from pipeline.data.findings import Look
 from pipeline.data.trained_view import Sample, TrainedView
 from targets.config.data import rows_step
 from targets.config.load import LoadedConfig
@@ -16,6 +16,9 @@ from targets.errors import InputRefused
 from targets.planner.build_plan import BuildPlan
 from targets.rendered_rows import RenderedRows
 from targets.report.data_rows import plain_samples
+
+if TYPE_CHECKING:
+    from pipeline.data.split import Parts
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,25 @@ def seen_data(
         unseen = "a step makes its rows, which are shown once it has run"
         return SeenData(plans[0].build, name, None, unseen)
     try:
-        parts = load_parts(files)
+        seen = loaded.known_rows.see(files, _samples)
     except StepError as error:  # of made rows: the host has checked all others
         refused = InputRefused(str(error), error.hint)
         return SeenData(plans[0].build, name, None, str(error), refused=refused)
-    seen = look(parts)
-    rendered = render(seen)
+    rendered = render(seen.look)
     view = rendered.view
     return SeenData(
         plans[0].build,
         name,
-        seen,
+        seen.look,
         view=view,
         unknown=rendered.unknown,
         refused=rendered.refused,
-        samples=plain_samples(parts.train or parts.eval) if view is None else view.samples,
+        samples=seen.samples if view is None else view.samples,
     )
+
+
+def _samples(parts: Parts) -> tuple[Sample, ...]:
+    return plain_samples(parts.train or parts.eval)
 
 
 def _files(loaded: LoadedConfig, plan: BuildPlan, name: str) -> DataFiles | None:

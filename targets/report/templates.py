@@ -5,13 +5,15 @@ There is one of each kind for a folder, which keeps the templates that it has co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.contract.adapter_name import SUFFIX
+from pipeline.contract.file_digest import FileDigest
 from targets import figures
 from targets.foreign_text import visible
 
@@ -60,6 +62,7 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         autoescape=autoescape,  # noqa: S701 - the caller says what the templates are
     )
     environment.filters.update(
+        adapters=_adapters,
         bytes=figures.size,
         duration=figures.duration,
         figure=figures.verdict_value,
@@ -72,6 +75,11 @@ def _environment(folder: Path, autoescape: bool) -> Environment:
         middle=lambda figure: figures.middle(figure["p50"], figure["low"], figure["high"]),
     )
     return environment
+
+
+def _adapters(files: Iterable[FileDigest]) -> list[FileDigest]:
+    """Return those of an artifact's ``files`` that are adapters beside the model."""
+    return [file for file in files if file.path.endswith(SUFFIX)]
 
 
 def _finalize(value: object) -> object:

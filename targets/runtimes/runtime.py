@@ -70,6 +70,8 @@ class RunRequest:
     """Keys of the steps whose outputs need not come to this machine, if another one makes them."""
     writes: int = 0
     """Bytes that it will write, as far as that is known."""
+    tell: Callable[[str], None] = lambda _words: None
+    """Gets what the report should say of the run, if anything."""
 
     @property
     def step_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.contract.schema import AzureMLSystem, DockerSystem, SystemTable
+from pipeline.contract.schema import AzureMLSystem, DockerSystem, SlurmSystem, SystemTable
 from targets.toolchain.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def system_of(
         from targets.systems.azureml.azureml_system import AzureSystem
 
         return AzureSystem(name, table, cache)
+    if isinstance(table, SlurmSystem):
+        from targets.systems.slurm import slurm_system
+
+        return slurm_system.SlurmSystem(name, table, cache)
     from targets.systems.engine.address import EngineAddress, docker_certificates
     from targets.systems.engine.engine_system import EngineSystem
 

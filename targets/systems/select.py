@@ -32,7 +32,7 @@ def _decided(elsewhere: Elsewhere, toolchains: Sequence[Toolchain]) -> Decision:
     except EnvironmentUnable as unable:
         return Decision(None, str(unable), unable.hint, system.where)
     note = system.limits_note()
-    return Decision("docker", f"{why}; {note}" if note else why, system=system.where)
+    return Decision(system.runtime, f"{why}; {note}" if note else why, system=system.where)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Chooser:
         """
         decision = self.decide(toolchains)
         elsewhere = self._system()
-        if elsewhere is not None and decision.runtime == "docker":
+        if elsewhere is not None and decision.system and decision.runtime is not None:
             from targets.systems.system_runtime import SystemRuntime
 
             return SystemRuntime(elsewhere.system, elsewhere.notes, say, detach=elsewhere.detach)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from pipeline.contract.file_digest import FileDigest
 from targets.devices.device import Device
+from targets.runtimes.runtime import RuntimeName
 from targets.systems.task import Material, Task
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
@@ -36,6 +37,8 @@ class JobState:
     out_of_memory: bool = False
     error: str = ""
     """What the system says went wrong with it."""
+    cost: str = ""
+    """What the system says that it took and costs, in words."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class System(Protocol):
     """A place where plans run: another machine's engine, a cluster, a service."""
 
     name: str
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """Return what steps run in there."""
 
     @property
     def where(self) -> str:

@@ -37,8 +37,6 @@ _WORK, _OBJECTS = "work", "objects"
 class SystemRuntime:
     """Runs plans on a system: sends what they read, follows the job, fetches what it made."""
 
-    name: RuntimeName = "docker"
-
     def __init__(
         self,
         system: System,
@@ -50,6 +48,7 @@ class SystemRuntime:
     ) -> None:
         """``detach`` starts the first job and raises :class:`Detached`."""
         self.system = system
+        self.name: RuntimeName = system.runtime
         self._notes = notes
         self._say = say
         self._detach = detach
@@ -180,11 +179,13 @@ class SystemRuntime:
                 state = JobState("gone")
         if state.phase == "gone":
             raise EnvironmentUnable(
-                f"the job {job.id} is gone from {self.system.name}: it was removed there, or its "
-                "engine stopped",
+                f"the job {job.id} is gone from {self.system.name}: it was removed there, or what "
+                "ran it stopped",
                 "run again: finished steps are kept",
                 request.log,
             )
+        if state.cost:
+            request.tell(f"{self.system.name}: {state.cost}")
         self._cancel(job)
         if state.error:
             raise EnvironmentUnable(f"{self.system.name} says: {state.error}", log=request.log)

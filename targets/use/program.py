@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from pipeline.contract.adapter_name import SUFFIX
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.guidance import GuidedStart
 from pipeline.data.constraint import constraint_of
@@ -30,10 +31,17 @@ class Program:
     """How an answer begins that is held to the config's ``constrain``."""
     model: str = "model"
     """The model's folder, relative to that of the program."""
+    adapter: str = ""
+    """Name of the adapter beside the model; empty if there is none."""
     context: int = _CONTEXT
     """Tokens of question and answer together, at most."""
     preloads: bool = False
     """Whether the libraries of the model's provider come as wheels, which no loader finds."""
+
+    @property
+    def adapter_file(self) -> str:
+        """Return the name of the adapter's file in the model's folder."""
+        return f"{self.adapter}{SUFFIX}"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -72,9 +80,16 @@ def program_for(
         chat=form.chat and _has_chat_template(model),
         start=_guided_start(spec, quality),
         model=place,
+        adapter=_adapter(model),
         context=_context(model),
         preloads=preloads,
     )
+
+
+def _adapter(model: Path) -> str:
+    """Return the name of the adapter in ``model``; empty where there is none, or no single one."""
+    found = [path.stem for path in model.glob(f"*{SUFFIX}")]
+    return found[0] if len(found) == 1 else ""
 
 
 def _has_chat_template(model: Path) -> bool:

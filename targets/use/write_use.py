@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pipeline.contract.adapter_name import SUFFIX
 from pipeline.contract.data_spec import DataSpec
 from targets.atomic import replace_file
 from targets.report.report_schema import Report
@@ -81,7 +82,10 @@ def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
 
 def foundry_file(report: Report) -> dict[str, bytes]:
     """Return ``inference_model.json``, by which Foundry Local knows a model; none where its chat
-    template is no text with a place for the question."""
+    template is no text with a place for the question, or where it has an adapter beside it, which
+    Foundry Local would leave out."""
+    if any(file.path.endswith(SUFFIX) for file in report.files):
+        return {}
     templates = (step.metrics.get("foundry_template") for step in report.passes)
     template = next((found for found in templates if found and isinstance(found, dict)), None)
     if template is None:

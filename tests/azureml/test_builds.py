@@ -4,31 +4,26 @@ of the control plane and to a real service of blobs, and the jobs run."""
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from targets.cli.options import PROJECT
+from targets.target import load_target
+from targets.toolchain.engine import connect
+from targets.toolchain.image import expected_image
+from targets.toolchain.platforms import this_machine
+from targets.toolchain.registry.image_registry import ImageRegistry
+from targets.toolchain.registry.settings import RegistrySettings
 from tests.support.azure.world import AzureWorld
+from tests.support.capabilities import program
 from tests.support.command import Quern
-from tests.support.gated_builds import GatedBuild, Surroundings
 from tests.support.project import Project
+from tests.support.registries import PROGRAM, made_image, registry
+from tests.support.system_life import Life, LifeInBrief, cached_here, started
 
 pytestmark = pytest.mark.servers
-
-
-class AzureBuild(GatedBuild):
-    """A gated build whose steps wait in a job."""
-
-    def __init__(self, quern: Quern, world: AzureWorld, arguments: Sequence[str]) -> None:
-        self._world = world
-        super().__init__(quern, "python", arguments, Surroundings(world.environment))
-
-    def waiting(self) -> list[Path]:
-        return self._world.runner.working()
 
 
 @pytest.fixture
@@ -36,9 +31,10 @@ def fresh(tmp_path: Path) -> Quern:
     return Quern(tmp_path / "cache")
 
 
-def started(quern: Quern, world: AzureWorld, project: Project, *more: str) -> AzureBuild:
-    dist = str(project.folder / "dist")
-    return AzureBuild(quern, world, ["--config", str(project.config), "--dist", dist, *more])
+class TestLife(LifeInBrief, Life):
+    @pytest.fixture
+    def place(self, world: AzureWorld) -> AzureWorld:
+        return world
 
 
 def test_a_build_and_what_it_leaves(fresh: Quern, world: AzureWorld, project: Project) -> None:
@@ -55,6 +51,12 @@ def test_a_build_and_what_it_leaves(fresh: Quern, world: AzureWorld, project: Pr
     assert "aml does not enforce that there is no network" in build.said
     assert "not enforced there: that there is no network" in build.said
     assert "of the compute are billed" in build.said
+    costs = [note for note in report["notes"] if "of the compute are billed" in note]
+    assert len(costs) == len({*costs}) == 4  # one for each job
+    assert all(cost.startswith("aml: the job quern-") for cost in costs)
+    page = (output.parent / "report.html").read_text()
+    assert all(cost in page for cost in costs)
+    assert "aml does not enforce that there is no network" in page.replace("Aml", "aml")
     sent = "".join(world.plane.bodies)
     assert "assetVersion" not in sent  # which the service refuses
     commit = ["git", "rev-parse", "HEAD"]
@@ -62,34 +64,55 @@ def test_a_build_and_what_it_leaves(fresh: Quern, world: AzureWorld, project: Pr
     assert head.strip() not in sent  # the SDK would tell of the repository
     assert [*(fresh.cache / "jobs").glob("*.azureml")] == []
     # On this machine the same steps have the same keys: nothing is left to run.
-    here = fresh("plan", "--config", str(project.config), "--system", "local", "--json")
-    (plan,) = json.loads(here.stdout)["plans"]
-    assert [step["name"] for step in plan["steps"] if not step["cached"]] == []
+    assert cached_here(fresh, project) == ["first", "second", "size", "third"]
 
 
-def test_ctrl_c_ends_the_job(fresh: Quern, world: AzureWorld, project: Project) -> None:
-    build = started(fresh, world, project)
-    try:
-        build.reach("second ...")
-        build.process.send_signal(signal.SIGINT)
-        assert build.finish(120) == 130, build.said
-    finally:
-        build.kill()
-    assert world.plane.left() == []  # at once: it waits until that is so
-    assert "ending the job" in build.said
-
-
-def test_a_driver_that_is_killed_is_followed_by_another(
+def test_a_kubernetes_cluster_of_azure_arc_runs_it_as_well(
     fresh: Quern, world: AzureWorld, project: Project
 ) -> None:
+    project.edit('compute = "gpu-cluster"', 'compute = "arc"\ninstance_type = "large"')
     build = started(fresh, world, project)
-    build.reach("second ...")
-    build.kill()
-    (job,) = world.plane.left()
-    again = started(fresh, world, project)
     try:
-        assert again.complete() == 0, again.said
+        assert build.complete() == 0, build.said
     finally:
-        again.kill()
-    assert f"going on with the job {job}" in again.said
-    assert "first" in again.said
+        build.kill()
+    jobs = [job.properties for job in world.plane.jobs.values()]
+    arc = [one for one in jobs if str(one["computeId"]).endswith("/computes/arc")]
+    assert len(arc) == 4
+    assert {one["resources"]["instanceType"] for one in arc} == {"large"}
+    report = json.loads((project.folder / "dist/small/cpu/report.json").read_text())
+    assert {step["system"] for step in report["passes"]} == {"aml"}
+    assert "aml (Azure ML: arc of our-workspace)" in build.said
+
+
+@pytest.mark.engine
+def test_the_image_is_that_of_a_registry_by_its_digest(
+    fresh: Quern, world: AzureWorld, project: Project, tmp_path: Path
+) -> None:
+    program("registry", PROGRAM)
+    toolchain = load_target("cpu").toolchain(this_machine())
+    expected = expected_image(toolchain)
+    with registry(tmp_path / "registry") as served:
+        client = connect()
+        images = ImageRegistry(RegistrySettings(served.repository))
+        line = f'max_hours = 1\nimage_registry = "{served.repository}"'
+        project.edit("max_hours = 1", line)
+        refused = fresh("build", "--config", str(project.config), environment=world.environment)
+        assert refused.code == 4, refused.stderr
+        assert "has no image of the cpu toolchain for this recipe" in refused.stderr
+        assert "images --push" in refused.stderr.replace("-- ", "")
+        image = made_image(client, expected)
+        try:
+            digest, _ = images.push(client, image, expected, None, lambda _: None)
+            build = started(fresh, world, project)
+            try:
+                assert build.complete() == 0, build.said
+            finally:
+                build.kill()
+        finally:
+            client.images.remove(image, force=True)
+    asked = [one["properties"] for one in world.plane.environments.values()]
+    (own,) = [one for one in asked if str(one.get("image", "")).startswith(served.repository)]
+    assert own["image"] == f"{served.repository}@{digest}"
+    report = json.loads((project.folder / "dist/small/cpu/report.json").read_text())
+    assert report["toolchain"]["image"] == own["image"]

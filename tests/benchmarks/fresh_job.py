@@ -47,6 +47,8 @@ empty cache, without Quern's own packages, and on an engine that has neither ima
 Registry and shared cache are on the same machine: a network in between adds what it takes to carry
 the image."""
 CONFIG = DEFAULT_CONFIG.relative_to(PROJECT)
+_REMOVE_SECONDS = 900
+"""How long an engine may take to remove an image: the disk may be busy."""
 _EPOCH = re.compile(r"^(source_date_epoch = )\d+$", re.MULTILINE)
 
 
@@ -193,7 +195,7 @@ class Job:
         """Remove the images of the clone's recipe, and its base, from the engine."""
         toolchain = load_target("cpu").toolchain(this_machine())
         own = replace(toolchain, image_dir=self.clone / "images/cpu")
-        client = docker.from_env()
+        client = docker.from_env(timeout=_REMOVE_SECONDS)
         images = client.images.list(filters={"label": f"quern.recipe={recipe_digest(own)}"})
         names = [name for image in images for name in image.tags]
         names += [name for image in images for name in image.attrs["RepoDigests"] or ()]

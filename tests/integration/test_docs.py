@@ -58,6 +58,9 @@ LEAST = {
         './nox -s bench-driver -- --runs 1 --pairs 0 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
     "./nox -s bench-commands": "./nox -s bench-commands -- --runs 1 --out dist/measured.md",
+    "./nox -s bench-data": (
+        './nox -s bench-data -- --rows 2000 --cache "$QUERN_CACHE" --out dist/measured.md'
+    ),
     "./nox -s bench-job": "./nox -s bench-job -- --jobs 2 --out dist/measured.md",
     "./nox -s bench-installed -- MODEL": "./nox -s bench-installed -- --help",
     "./nox -s bench-shared": (
@@ -83,6 +86,7 @@ RUNNING = {
     "./nox -s tests-tokenizers",
     "./nox -s tests-remote",
     "./nox -s tests-azure",
+    "./nox -s tests-slurm",
     "./nox -s tests-smollm",
     "./nox -s tests-slow",
     "./nox -s tests -- tests/unit",

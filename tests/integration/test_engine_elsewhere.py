@@ -56,31 +56,22 @@ from tests.support.engine_elsewhere import (
     in_memory,
     ssh_server,
 )
-from tests.support.gated_builds import CODE, GatedBuild, Surroundings, gated_project
+from tests.support.gated_builds import (
+    GatedBuild,
+    Surroundings,
+    gated_project,
+    with_resuming_step,
+)
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
 from tests.support.small_toolchains import small_toolchain
+from tests.support.system_life import Life, LifeInBrief
 
 pytestmark = pytest.mark.engine
 
 PATIENCE = 30
 """Seconds: of a machine that does much else at the same time."""
-RESUMING = """
-class Resuming(BasePass[NoParams]):
-    Params = NoParams
-    consumes = {"model": "checkpoint"}
-    produces = "checkpoint"
-    resumes = True
-
-    def run(self, inputs, params, out_dir):
-        with (inputs.unfinished / "runs").open("a") as file:
-            file.write("run ")
-        wait(out_dir)
-        (out_dir / "runs").write_text((inputs.unfinished / "runs").read_text())
-        return {}
-"""
-SECOND = '[passes.second]\ntype = "gated.py:Resuming"'
 GIVEN_UP = 2 * SILENCE
 """Seconds within which a build gives up an engine that stands still."""
 
@@ -115,6 +106,17 @@ def table(engine: EngineElsewhere, url: str = "", patience: float = PATIENCE) ->
         f'\n[systems.box]\ntype = "docker"\nengine = "{url or engine.url}"\n'
         f'certificates = "{engine.certificates}"\npatience = {patience}\n'
     )
+
+
+class TestLife(LifeInBrief, Life):
+    @pytest.fixture
+    def place(self, engine: EngineElsewhere) -> EngineElsewhere:
+        return engine
+
+    @pytest.fixture
+    def project(self, project: Project) -> Project:
+        project.edit(f"patience = {PATIENCE}", "patience = 300")  # a driver is missed for a while
+        return project
 
 
 class BuildElsewhere(GatedBuild):
@@ -225,29 +227,10 @@ def test_a_build_over_tls(fresh: Quern, engine: EngineElsewhere, project: Projec
     assert (output / "whole").read_text() == "half of it"
 
 
-def test_ctrl_c_ends_the_job_there(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
-    build = started(fresh, engine, project)
-    try:
-        build.reach("second ...")
-        build.process.send_signal(signal.SIGINT)
-        assert build.finish(120) == 130, build.said
-    finally:
-        build.kill()
-    assert engine.left() == []  # at once: it waits until that is so
-    assert "ending the job" in build.said
-    again = started(fresh, engine, project)
-    try:
-        assert again.complete() == 0, again.said
-    finally:
-        again.kill()
-    assert re.search(r"✓ first +cached", again.said)  # what had finished was fetched
-
-
 def test_a_step_goes_on_with_what_it_had_when_its_job_was_ended(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:
-    (project.folder / "gated.py").write_text(CODE + RESUMING)
-    project.edit('[passes.second]\ntype = "gated.py:Gated"', SECOND)
+    with_resuming_step(project)
     build = started(fresh, engine, project)
     try:
         build.reach("second ...")
@@ -320,28 +303,6 @@ def test_a_driver_that_is_killed_leaves_nothing_there(
     gone_within(engine, 4 * PATIENCE)
 
 
-@pytest.mark.parametrize("way", ["build", pytest.param("attach", marks=pytest.mark.slow)])
-def test_a_driver_that_is_killed_is_followed_by_another(
-    fresh: Quern, engine: EngineElsewhere, project: Project, way: str
-) -> None:
-    project.edit(f"patience = {PATIENCE}", "patience = 300")
-    build = started(fresh, engine, project)
-    build.reach("second ...")
-    build.kill()
-    (job,) = engine.left_containers()
-    if way == "attach":
-        again: BuildElsewhere = Attached(fresh, engine, job.removeprefix("quern-job-"))
-    else:
-        again = started(fresh, engine, project)
-    try:
-        assert again.complete() == 0, again.said
-    finally:
-        again.kill()
-    assert "going on with the job" in again.said
-    assert job.removeprefix("quern-job-") in again.said
-    assert engine.left() == []
-
-
 @pytest.mark.slow
 def test_a_job_that_nobody_waits_for(
     fresh: Quern, engine: EngineElsewhere, project: Project
@@ -384,30 +345,6 @@ def test_attach_goes_on_to_the_end_of_a_build_that_nobody_waited_for(
     assert json.loads(fresh("jobs", "--json").stdout)["jobs"] == []
     assert fresh("attach", job).code == 2
     assert (project.folder / "dist/small/cpu/model/whole").read_text() == "half of it"
-
-
-def test_attach_says_how_a_job_ended_that_nobody_waited_for(
-    fresh: Quern, engine: EngineElsewhere, project: Project
-) -> None:
-    build = started(fresh, engine, project, "--detach")
-    assert build.finish(300) == 0, build.said
-    (job,) = [one.removeprefix("quern-job-") for one in engine.left_containers()]
-    build.let_go("fail")
-    attached = fresh("attach", job)
-    assert attached.code == 5, attached.stdout + attached.stderr
-    assert "it was told to fail" in attached.stderr
-    assert engine.left() == []
-    assert json.loads(fresh("jobs", "--json").stdout)["jobs"] == []
-
-
-def test_a_job_that_is_cancelled(fresh: Quern, engine: EngineElsewhere, project: Project) -> None:
-    build = started(fresh, engine, project, "--detach")
-    assert build.finish(300) == 0, build.said
-    (job,) = [one.removeprefix("quern-job-") for one in engine.left_containers()]
-    assert fresh("attach", "nothing").code == 2
-    cancelled = fresh("cancel", job)
-    assert cancelled.code == 0, cancelled.stderr
-    assert engine.left() == []
 
 
 @pytest.mark.slow

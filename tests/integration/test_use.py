@@ -21,6 +21,7 @@ from targets.use.write_use import render
 from tests.support.capabilities import program, skip
 from tests.support.held_builds import LABELS, HeldBuilds
 from tests.support.warm_builds import SilentView
+from tests.support.warm_process import warm_code, warm_output
 
 WORDS = {
     "prompt": 'Tone ofé 東 "{phrase}"\\?? 🙂\t%s$&{{}}\n',
@@ -37,6 +38,16 @@ SPECS: Mapping[str, DataSpec] = {
 }
 ASKED = 'what a "bright" morning\\ naïve 東京 🙂'
 Run = Callable[[Path, str], str]
+ATTACH = """
+import sys
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+from pipeline.training.separate_adapter import attach
+model, checkpoint, adapter = map(Path, sys.argv[1:])
+file = adapter / "adapter_model.safetensors"
+save_file({name: 10 * tensor for name, tensor in load_file(file).items()}, file)
+attach(model, checkpoint, adapter, "tones")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +74,36 @@ def said(command: list[str], folder: Path, **environment: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.fixture(scope="module")
+def with_adapter(
+    held_builds: HeldBuilds, toolchain_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the model with an adapter beside it."""
+    folder = tmp_path_factory.mktemp("adapted")
+    warm_output(
+        toolchain_python, "tests.support.users_adapters", held_builds.model, folder / "adapters"
+    )
+    held_builds.build("")
+    built = held_builds.folder / "dist" / "held" / "cpu" / "model"
+    model = Path(shutil.copytree(built, folder / "model", copy_function=shutil.copyfile))
+    parts = (model, held_builds.model, folder / "adapters" / "rslora")
+    warm_code(toolchain_python, ATTACH, *parts)
+    assert (model / "tones.onnx_adapter").is_file()
+    return model
+
+
 def asked_like_try(
-    builds: HeldBuilds, tmp_path: Path, source: str, run: Callable[[Path], str]
+    builds: HeldBuilds, with_adapter: Path, tmp_path: Path, source: str, run: Callable[[Path], str]
 ) -> None:
-    """Hold the program ``source`` against `try`, for each form of prompt and answer."""
+    """Hold the program ``source`` against `try`, for each form of prompt and answer, and with an
+    adapter."""
     builds.build("")
-    model = builds.folder / "dist" / "held" / "cpu" / "model"
+    built = builds.folder / "dist" / "held" / "cpu" / "model"
     place = place_of(load_target("cpu"), this_machine())
-    for name, spec in SPECS.items():
+    cases = [*((name, spec, built) for name, spec in SPECS.items())]
+    cases.append(("adapted", SPECS["free"], with_adapter))
+    answers = {}
+    for name, spec, model in cases:
         use = tmp_path / name / "use"
         use.mkdir(parents=True)
         (use.parent / "model").symlink_to(model)
@@ -80,15 +113,19 @@ def asked_like_try(
         tried = try_artifact(
             model, params, place, builds.runtime, Cache(builds.cache), SilentView()
         )
-        expected = str(tried.metrics["text"])
+        expected = answers[name] = str(tried.metrics["text"])
         assert run(use) == f"{expected}\n", name
         if name == "labels":
             assert expected in LABELS
+    assert answers["adapted"] != answers["free"]
 
 
-def test_python(held_builds: HeldBuilds, toolchain_python: Path, tmp_path: Path) -> None:
+def test_python(
+    held_builds: HeldBuilds, with_adapter: Path, toolchain_python: Path, tmp_path: Path
+) -> None:
     asked_like_try(
         held_builds,
+        with_adapter,
         tmp_path,
         "ask.py",
         lambda use: said([str(toolchain_python), "ask.py", ASKED], use),
@@ -105,7 +142,7 @@ def test_a_build_writes_them_all(held_builds: HeldBuilds, toolchain_python: Path
 
 
 @pytest.mark.slow
-def test_cpp(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
+def test_cpp(held_builds: HeldBuilds, with_adapter: Path, libraries: Path, tmp_path: Path) -> None:
     compiler = program("C++", "g++")
 
     def run(use: Path) -> str:
@@ -113,11 +150,13 @@ def test_cpp(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
         said([compiler, "-std=c++17", "-Wall", "-Werror", "ask.cpp", "-o", "ask", *link], use)
         return said([str(use / "ask"), ASKED], use)
 
-    asked_like_try(held_builds, tmp_path, "ask.cpp", run)
+    asked_like_try(held_builds, with_adapter, tmp_path, "ask.cpp", run)
 
 
 @pytest.mark.slow
-def test_javascript(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
+def test_javascript(
+    held_builds: HeldBuilds, with_adapter: Path, libraries: Path, tmp_path: Path
+) -> None:
     node, npm = program("JavaScript", "node"), program("JavaScript", "npm")
     said([npm, "install", "--silent", "--no-audit", "--no-fund", "koffi@3"], tmp_path)
     library = str(libraries / "libonnxruntime-genai.so")
@@ -125,11 +164,11 @@ def test_javascript(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) ->
     def run(use: Path) -> str:
         return said([node, "ask.mjs", ASKED], use, ONNXRUNTIME_GENAI=library)
 
-    asked_like_try(held_builds, tmp_path, "ask.mjs", run)
+    asked_like_try(held_builds, with_adapter, tmp_path, "ask.mjs", run)
 
 
 @pytest.mark.slow
-def test_java(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
+def test_java(held_builds: HeldBuilds, with_adapter: Path, libraries: Path, tmp_path: Path) -> None:
     java = program("Java", "java")
     jna = Path("/usr/share/java/jna.jar")
     if not jna.is_file():
@@ -139,11 +178,13 @@ def test_java(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
         path = f"-Djna.library.path={libraries}"
         return said([java, "-cp", str(jna), path, "Ask.java", ASKED], use)
 
-    asked_like_try(held_builds, tmp_path, "Ask.java", run)
+    asked_like_try(held_builds, with_adapter, tmp_path, "Ask.java", run)
 
 
 @pytest.mark.slow
-def test_csharp(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> None:
+def test_csharp(
+    held_builds: HeldBuilds, with_adapter: Path, libraries: Path, tmp_path: Path
+) -> None:
     if not (shutil.which("mcs") and shutil.which("mono")):
         skip("C#", "Debian's mono-mcs is not installed")
 
@@ -151,4 +192,4 @@ def test_csharp(held_builds: HeldBuilds, libraries: Path, tmp_path: Path) -> Non
         said(["mcs", "Ask.cs"], use)
         return said(["mono", "Ask.exe", ASKED], use, LD_LIBRARY_PATH=str(libraries))
 
-    asked_like_try(held_builds, tmp_path, "Ask.cs", run)
+    asked_like_try(held_builds, with_adapter, tmp_path, "Ask.cs", run)

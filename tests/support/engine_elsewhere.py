@@ -23,6 +23,7 @@ from docker import DockerClient
 
 from tests.support.authority import Authority
 from tests.support.capabilities import program, skip, skip_or_fail
+from tests.support.gated_builds import Surroundings
 from tests.support.own_engine import OwnEngine
 
 _CLONE_NEWNET = 0x40000000
@@ -37,6 +38,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 class EngineElsewhere(OwnEngine):
     """An engine that asks for certificates, reached through :attr:`proxy`."""
+
+    name = "box"
+    ended_there = "is gone from box: it was removed there"
+    around = Surroundings()
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -92,6 +97,11 @@ class EngineElsewhere(OwnEngine):
         client: DockerClient = self.client
         volumes = [one.name for one in client.volumes.list() if "quern.input" not in _labels(one)]
         return sorted(map(str, [*self.left_containers(), *volumes]))
+
+    def end_jobs(self) -> None:
+        """Remove every container, as somebody else would who may."""
+        for one in self.client.containers.list(all=True, ignore_removed=True):
+            one.remove(force=True, v=True)
 
     def left_containers(self) -> list[str]:
         """Return the names of all containers."""
@@ -232,7 +242,8 @@ class SshServer:
     ``ssh`` reads nothing else: a program of that name, first on the path, sees to it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        """``settings`` are more lines of ``sshd_config``."""
         if os.geteuid():
             skip("container", "this user may not start an sshd")
         folder.mkdir(mode=0o700)
@@ -246,7 +257,7 @@ class SshServer:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
             f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
-            f"PidFile {folder}/pid\n"
+            f"PidFile {folder}/pid\n{settings}"
         )
         self.know_host("host")
         self.use_key("user")
@@ -285,8 +296,12 @@ class SshServer:
             self._process.terminate()
             self._process.wait(10)
 
+    @property
+    def login(self) -> str:
+        return f"ssh://root@127.0.0.1:{self._shown_port}"
+
     def url(self, socket_path: Path) -> str:
-        return f"ssh://root@127.0.0.1:{self._shown_port}{socket_path}"
+        return f"{self.login}{socket_path}"
 
     def go_through(self, port: int) -> None:
         """Have ``ssh`` connect to ``port``, which leads to the server."""
@@ -342,11 +357,11 @@ def in_memory(size: str) -> Iterator[Path]:
 
 
 @contextmanager
-def ssh_server() -> Iterator[SshServer]:
+def ssh_server(settings: str = "") -> Iterator[SshServer]:
     """Yield a server that runs; it is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="quern-sshd-"))
     try:
-        server = SshServer(folder / "ssh")
+        server = SshServer(folder / "ssh", settings)
         server.start()
         try:
             yield server

@@ -111,6 +111,22 @@ class GatedCheck(BaseCheck[NoParams]):
         return Outcome((limit_verdict("waited", 0, "<=", 1, "times"),))
 '''
 
+_RESUMING = """
+class Resuming(BasePass[NoParams]):
+    Params = NoParams
+    consumes = {"model": "checkpoint"}
+    produces = "checkpoint"
+    resumes = True
+
+    def run(self, inputs, params, out_dir):
+        with (inputs.unfinished / "runs").open("a") as file:
+            file.write("run ")
+        wait(out_dir)
+        (out_dir / "runs").write_text((inputs.unfinished / "runs").read_text())
+        return {}
+"""
+"""A step that writes down each of its runs, and goes on with that."""
+
 _MODEL: Mapping[str, Any] = {
     "config.json": {
         "architectures": ["LlamaForCausalLM"],
@@ -143,6 +159,14 @@ def gated_project(folder: Path) -> Project:
     project.config.write_text(CONFIG)
     (folder / "gated.py").write_text(CODE)
     return project
+
+
+def with_resuming_step(project: Project) -> None:
+    """Have the second step go on with what an earlier run of it had: it tells of its runs."""
+    (project.folder / "gated.py").write_text(CODE + _RESUMING)
+    project.edit(
+        '[passes.second]\ntype = "gated.py:Gated"', '[passes.second]\ntype = "gated.py:Resuming"'
+    )
 
 
 class Sent(NamedTuple):

@@ -18,7 +18,7 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows
 from pipeline.data.examples import make_examples
-from pipeline.data.load import Row
+from pipeline.data.row_store import Row
 from pipeline.data.tokenize import Codec, encode
 
 SPEC = DataSpec.model_validate(

@@ -24,6 +24,13 @@ class ToyTokenizer:
         """Return the numbers; with special tokens, after the beginning of a sequence."""
         return [*([BOS] if add_special_tokens else []), *map(int, text.split())]
 
+    def __call__(
+        self, text: list[str], *, add_special_tokens: bool
+    ) -> Mapping[str, list[list[int]]]:
+        """Return the numbers of several texts."""
+        encoded = [self.encode(one, add_special_tokens=add_special_tokens) for one in text]
+        return {"input_ids": encoded}
+
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
         """Return the numbers as text."""
         left_out = {BOS, EOS, TURN} if skip_special_tokens else set()

@@ -94,9 +94,9 @@ def command(
         smallest_ratio=smallest_change / 100,
     )
     bench_request.workload.require_valid()
-    requests = options.load_requests(choices)
-    options.require_here(requests, "bench")
     store = options.open_cache(cache)
+    requests = options.load_requests(choices, cache=store)
+    options.require_here(requests, "bench")
     console = options.console(as_json)
     benches: list[Bench] = []
     built: list[Built] = []

@@ -57,10 +57,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Fine-tune, merge, quantize and prove: one artifact per target in dist/BUILD/TARGET."""
-    requests = options.load_requests(choices)
+    store = options.open_cache(cache)
+    # A build that must be verified stops before it writes anything, its cache included.
+    requests = options.load_requests(choices, cache=None if require_verified else store)
     if require_verified:
         require_devices(place for request in requests for place in request.places)
-    store = options.open_cache(cache)
     console = options.console(as_json)
     again = (*choices.arguments(), "--cache", str(store.root), "--dist", str(dist.absolute()))
     built: list[Built] = []

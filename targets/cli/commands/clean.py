@@ -66,7 +66,7 @@ def command(
     if not dry_run:
         remove_killed_runs(store.root)
         store.recover()
-        store.remove_outlines(before)
+        store.remove_notes(before)
         LeftOutputs(store.root).remove(before)
     found = store.unused_since(before)
     unused = [step for step in found if dry_run or store.remove(step)]

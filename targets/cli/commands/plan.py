@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.data.look import Look
+from pipeline.data.findings import Look
 from targets.cache import Cache
 from targets.cli import options
 from targets.cli.json_output import print_json_result
@@ -58,8 +58,8 @@ def command(
         _explain(console, choices)
     keys = _ledger(choices) if explain and as_json else None
     try:
-        requests = options.load_requests(choices)
         store = options.open_cache(cache)
+        requests = options.load_requests(choices, cache=store)
         plans = list(_planned(requests, store, console))
     except QuernError as failure:
         if keys is None:

@@ -82,7 +82,8 @@ def command(
 
     require_version(version)
     signer = _signer(sign_key, identity, issuer)
-    requests = options.load_requests(choices)
+    store = options.open_cache(cache)
+    requests = options.load_requests(choices, cache=store)
     options.require_here(requests, "release")
     release_options = ReleaseOptions(
         version=version,
@@ -90,7 +91,6 @@ def command(
         trained_outputs=None if trained_outputs is None else trained_outputs.absolute(),
         signer=signer,
     )
-    store = options.open_cache(cache)
     console = options.console(as_json)
     releases = []
     with show_view(console) as view:

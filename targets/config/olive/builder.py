@@ -1,4 +1,4 @@
-"""Translates MergeAdapterWeights and ModelBuilder, the passes after fine-tuning."""
+"""Translates MergeAdapterWeights, ModelBuilder and ExtractAdapters: what follows fine-tuning."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ _SWITCHES = (
     "use_webgpu_fp32",
 )
 _CUDA = (("enable_cuda_graph", "cuda_graph"), ("use_cuda_bf16", "bf16_io"))
+_EXTRACTED = (
+    ("adapter_type", "lora", "only LoRA can be kept separate; others are merged"),
+    ("save_format", "onnx_adapter", "the runtime loads no other format"),
+    ("make_inputs", "true", "the runtime gives an adapter to inputs of the graph alone"),
+)
+"""Parameters of ExtractAdapters of which one value is done."""
+_ALIKE = {
+    "dynamic_lora_r": "the inputs take an adapter of any rank",
+    "optional_inputs": "the inputs are optional: without an adapter it is the base",
+}
 _IDLE = {
     "save_as_external_data": "weights always lie in a file beside the graph",
     "all_tensors_to_one_file": "weights always lie in one file",
@@ -54,6 +64,25 @@ def translate_merge(fields: Fields, place: KeyPath, draft: Draft) -> None:
         node = fields.take(name)
         if node is not None:
             node.no_effect("the merged model is a checkpoint, not a graph")
+
+
+def translate_extract(fields: Fields, place: KeyPath, draft: Draft) -> None:
+    """Write a ``separate_adapter`` pass, with Olive's name for the adapter's file."""
+    draft.set((*place, "name"), "adapter_weights", None)
+    for name, ours, otherwise in _EXTRACTED:
+        node = fields.take(name)
+        if node is None:
+            continue
+        if str(node.raw).lower() == ours:
+            node.honoured()
+        else:
+            node.refuse(otherwise, f"write {ours}")
+    for name, reason in _ALIKE.items():
+        node = fields.take(name)
+        if node is not None and node.flag() is not None:
+            node.no_effect(reason)
+    fields.ignore(_IDLE)
+    fields.refuse_rest("ExtractAdapters")
 
 
 def searches(fields: Fields) -> bool:

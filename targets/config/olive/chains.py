@@ -11,16 +11,19 @@ from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.node import Node
 from targets.config.olive.sets import unique
 
-PASSES = ("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ", "MergeAdapterWeights", "ModelBuilder")
+PASSES = (
+    *("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ"),
+    *("MergeAdapterWeights", "ModelBuilder", "ExtractAdapters"),
+)
 """Olive's passes that Quern supports, for suggestions."""
 
 BUILDERS = ("modelbuilder", "genaimodelexporter")
 """Names of ModelBuilder, in lower case."""
 
-TORCH = (
-    *(name.lower() for name in PASSES if name != "ModelBuilder"),
-    "extractadapters",
-)
+EXTRACT = "extractadapters"
+"""A pass that leaves weights for whatever they were for, in lower case."""
+
+TORCH = (*(name.lower() for name in PASSES if name not in ("ModelBuilder", "ExtractAdapters")),)
 """Passes that leave weights for PyTorch, in lower case."""
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")

@@ -11,7 +11,10 @@ _RTN = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "rtn" roun
 _K_QUANT = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "k_quant" is the nearest'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
 _SETTINGS = "ModelBuilder's parameter threads in a TOML config sets what the session uses"
-_ADAPTER = "MergeAdapterWeights folds the adapter into the model before ModelBuilder"
+_ADAPTER = (
+    "put it after ModelBuilder to ship the adapter beside the model, or MergeAdapterWeights before "
+    "ModelBuilder"
+)
 _HARDWARE = "it is for hardware that is not a target of Quern: cpu, cuda or directml"
 _NONE = "nothing here does its work; write it as a pass of your own"
 _REPORT = "the report beside the artifact holds the metadata; remove it"

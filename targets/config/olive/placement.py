@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.olive.chains import TORCH, OlivePass
+from targets.config.olive.chains import EXTRACT, TORCH, OlivePass
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.systems import (
@@ -108,8 +108,10 @@ def _targets(
                 node.no_effect("the execution provider of the target decides")
     if host is not None and host.kind not in ("azureml", "engine") and host.devices == ("cpu",):
         draft.derive(("host",), DEFAULT_TARGET)
-    last = chain[-1].node.raw if chain else None
-    kind = str(last.get("type", "")).lower() if isinstance(last, dict) else ""
+    kinds = [
+        str(one.node.raw.get("type", "")).lower() for one in chain if isinstance(one.node.raw, dict)
+    ]
+    kind = next((each for each in reversed(kinds) if each != EXTRACT), "")
     # A pass that Quern lacks may make anything: what it should run on is judged as well.
     builds = (bool(chain) and kind not in TORCH) or "onnx" in draft.document.get("model", {})
     if not builds:

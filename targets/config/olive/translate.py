@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive import builder
-from targets.config.olive.chains import BUILDERS, PASSES, OlivePass, read_chains, safe_name
+from targets.config.olive.chains import BUILDERS, EXTRACT, PASSES, OlivePass, read_chains, safe_name
 from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
 from targets.config.olive.engine import read_engine, settle_engine
@@ -249,10 +249,13 @@ class _Flow:
             self._typed(kind, "tune" if searched else "model_builder", place)
             builder.translate_builder(fields, place, self._draft, searched)
             builder.remaining_options(fields, place, self._draft)
-        elif lower == "extractadapters" and not self._holds_adapter():
+        elif lower == EXTRACT and not self._holds_adapter():
             kind.no_effect("no adapter is left at this point that could be extracted")
             for node in fields.rest():
                 node.no_effect("nothing is extracted")
+        elif lower == EXTRACT and self._is_built():
+            self._typed(kind, "separate_adapter", place)
+            builder.translate_extract(fields, place, self._draft)
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
             self._whole = False
@@ -272,9 +275,14 @@ class _Flow:
             type_name = table.get("type", name)
             if type_name in KINDS.values():
                 has_adapter = True
-            elif type_name == "merge":
+            elif type_name in ("merge", "separate_adapter"):
                 has_adapter = False
         return has_adapter
+
+    def _is_built(self) -> bool:
+        """Return whether a pass so far makes an ONNX model."""
+        tables = self._draft.document.get("passes", {}).items()
+        return any(table.get("type", name) in ("model_builder", "tune") for name, table in tables)
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)

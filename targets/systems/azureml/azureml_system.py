@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.frozen import Frozen
@@ -23,6 +25,7 @@ from targets.remote.background import in_background
 from targets.remote.departure import Departure
 from targets.remote.store import Store
 from targets.runtimes.process_environment import plain_environment
+from targets.runtimes.runtime import RuntimeName
 from targets.systems.azureml import in_job
 from targets.systems.azureml.environment import environment_of
 from targets.systems.azureml.job import AzureJob
@@ -59,6 +62,8 @@ class _JobTask(Frozen):
 
 class AzureSystem:
     """A compute of a workspace."""
+
+    runtime: Final[RuntimeName] = "docker"
 
     def __init__(self, name: str, table: AzureMLSystem, cache: Path) -> None:
         self.name = name
@@ -117,12 +122,16 @@ class AzureSystem:
             return Device(kind, f"{machine_has} has no such device")
         if not self._machine.gpus:
             return Device(kind, f"{machine_has} has no GPU ({self._machine.words})")
-        return Device(
-            cuda.KIND,
-            description=f"a GPU of a {self._machine.words}; its driver is not known",
-            model=self._machine.words,
-            environment={cuda.VISIBLE: "0"},
-        )
+        whole = [
+            Device(
+                cuda.KIND,
+                description=f"a GPU of a {self._machine.words}; its driver is not known",
+                model=self._machine.words,
+                environment={cuda.VISIBLE: ",".join(map(str, range(count)))},
+            )
+            for count in range(1, self._machine.gpus + 1)
+        ]
+        return replace(whole[0], several=tuple(whole[1:]))
 
     def limits_note(self) -> str:
         """Return what the service does not enforce, and what it may cost."""

@@ -112,18 +112,21 @@ class AzureJob:
         if seen.phase != "ended":
             return JobState(seen.phase)
         told = self._workspace.told(name, seen)
-        if told.billed_seconds and not self._billed:
-            self._billed = True
-            self._say(
-                f"{self._workspace.words}: {name} waited {duration(told.queued_seconds)}, and "
+        cost = ""
+        if told.billed_seconds:
+            cost = (
+                f"the job {name} waited {duration(told.queued_seconds)}, and "
                 f"{duration(told.billed_seconds)} of the compute are billed"
             )
+        if cost and not self._billed:
+            self._billed = True
+            self._say(f"{self._workspace.words}: {cost}")
         code = self._exit_code()
         if code is not None:
-            return JobState("ended", code)
+            return JobState("ended", code, cost=cost)
         if self._stopped:
-            return JobState("ended", 1)
-        return JobState("ended", error=_explained(seen.status, told.error))
+            return JobState("ended", 1, cost=cost)
+        return JobState("ended", error=_explained(seen.status, told.error), cost=cost)
 
     def stop(self) -> None:
         """End it; what it has finished stays. Callable from any thread."""

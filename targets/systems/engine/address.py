@@ -13,6 +13,7 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from targets.errors import EnvironmentUnable
+from targets.systems.tunnel import SshLogin
 from targets.toolchain.engine import ANSWER_SECONDS
 
 _SSH = re.compile(r"ssh://(?P<to>(?:[^@/]+@)?[^@/:]+)(?::(?P<port>\d+))?(?P<socket>/.+)?")
@@ -27,8 +28,7 @@ look for no other certificates in the environment (``REQUESTS_CA_BUNDLE``)."""
 class SshPlace:
     """Who to log in as, and where the engine listens there."""
 
-    to: str
-    port: str | None
+    login: SshLogin
     socket: str
 
 
@@ -44,7 +44,7 @@ class EngineAddress:
     def ssh(self) -> SshPlace | None:
         """Return where SSH leads; ``None`` if it is not reached by SSH."""
         match = _SSH.fullmatch(self.url)
-        return match and SshPlace(match["to"], match["port"], match["socket"] or _SOCKET)
+        return match and SshPlace(SshLogin(match["to"], match["port"]), match["socket"] or _SOCKET)
 
     def missing_files(self) -> tuple[Path, ...]:
         """Return the files of the certificates that are not there."""

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -26,7 +26,7 @@ from targets.runtimes.process_environment import (
     plain_environment,
     proxy_on_this_machine,
 )
-from targets.runtimes.runtime import ProcessLimits
+from targets.runtimes.runtime import ProcessLimits, RuntimeName
 from targets.runtimes.served_images import ServedImages
 from targets.systems.engine.address import EngineAddress
 from targets.systems.engine.images import (
@@ -34,7 +34,6 @@ from targets.systems.engine.images import (
     any_image,
     look,
     output_of,
-    require_room,
     send_base,
     send_image,
     sent_image,
@@ -53,6 +52,7 @@ from targets.systems.engine.keeper import kept
 from targets.systems.engine.link import Link
 from targets.systems.engine.unfinished import FOLDER, remove_abandoned, unfinished_volumes
 from targets.systems.job_notes import JobNotes
+from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
@@ -109,6 +109,8 @@ class Volumes:
 
 class EngineSystem:
     """An engine of another machine, or one that sees no folder of this one."""
+
+    runtime: Final[RuntimeName] = "docker"
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from targets.runtimes.docker import remove
 from targets.runtimes.heartbeat import PATIENCE, RESTART, SILENT, Heartbeat, while_answering
 from targets.systems.engine.inputs import HELPER_LABEL
 from targets.systems.engine.link import DROPPED, Link, can_tidy
+from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.toolchain.base import find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
@@ -197,15 +198,6 @@ def _send_base(link: Link, here: DockerClient, toolchain: Toolchain) -> str | No
     base_id = str(here.images.get(base.image).id)
     _move(link, here, base_id, lambda _sent: None)
     return base_id
-
-
-def require_room(name: str, free: int, needed: int, what: str) -> None:
-    """Raise ``EnvironmentUnable`` if ``free`` bytes are less than ``needed`` for ``what``."""
-    if free < needed:
-        raise EnvironmentUnable(
-            f"too little room on {name}: {what} takes about {size(needed)}, {size(free)} are free",
-            "nothing was sent; free some space on that machine, e.g. `docker system prune`",
-        )
 
 
 def _move(link: Link, here: DockerClient, image: str, moved: Callable[[int], None]) -> None:

@@ -18,10 +18,9 @@ from docker.types import CancellableStream
 from pydantic import ValidationError
 
 from pipeline.contract.plan import OUTPUT_DIR
-from pipeline.contract.result import RESULT_FILE, StepResult
+from pipeline.contract.result import RESULT_FILE
 from pipeline.contract.sha256 import sha256_of_bytes
-from targets.atomic import sibling_folder
-from targets.disk import CACHE_REMEDY, Need, require_room
+from targets.disk import CACHE_REMEDY
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.runtimes.docker import remove
 from targets.systems.arrival import Refused, unpack
@@ -31,6 +30,7 @@ from targets.systems.engine.lease import has_begun, renewed
 from targets.systems.engine.leaving import kept_copy, tree_digest
 from targets.systems.engine.link import DROPPED, Got, Link, quick
 from targets.systems.engine.unfinished import forget
+from targets.systems.fetching import LARGEST_RESULT, fetch_step
 from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
 from targets.toolchain.image import PYTHON
@@ -42,7 +42,6 @@ JOB_LABEL = "quern.job"
 """Label with the ID of a job, of its container and of its own volume."""
 MARK_LABEL = "quern.mark"
 
-_LARGEST_RESULT = 1 << 28
 _CANCEL_SECONDS = 60
 _CANCEL_PATIENCE = 10
 """For how many seconds a dropped connection is tried again by somebody who wants to stop."""
@@ -159,7 +158,7 @@ class EngineJob:
     def _result(self, client: DockerClient, key: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, place, _LARGEST_RESULT)
+            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, place, LARGEST_RESULT)
             return (place / RESULT_FILE).read_bytes()
 
     def _image(self) -> str:
@@ -300,14 +299,10 @@ class EngineJob:
         return _number(codes[-1]) if codes else None
 
     def _fetch(self, client: DockerClient, key: str, folder: Path) -> None:
-        with sibling_folder(folder) as fresh:
-            self._unpack(client, f"{key}/{RESULT_FILE}", RESULT_FILE, fresh, _LARGEST_RESULT)
-            result = StepResult.model_validate_json((fresh / RESULT_FILE).read_bytes())
-            size = sum(max(0, file.bytes) for file in result.files)
-            what = f"what {self._link.name} made of {result.name}"
-            require_room([Need(folder, size, what, CACHE_REMEDY)])
-            self._unpack(client, f"{key}/{OUTPUT_DIR}", OUTPUT_DIR, fresh, size)
-            fresh.rename(folder)
+        def part(name: str, into: Path, largest: int) -> None:
+            self._unpack(client, f"{key}/{name}", name, into, largest)
+
+        fetch_step(part, folder, self._link.name)
 
     def _unpack(
         self, client: DockerClient, path: str, name: str, folder: Path, largest: int

@@ -17,7 +17,7 @@ from targets.errors import EnvironmentUnable
 from targets.runtimes.heartbeat import PATIENCE, while_answering
 from targets.systems.arrival import CutOff
 from targets.systems.engine.address import EngineAddress
-from targets.systems.engine.tunnel import Tunnel
+from targets.systems.tunnel import Tunnel, to_engine
 from targets.toolchain.engine import (
     OLDEST_API,
     REQUEST_SECONDS,
@@ -47,7 +47,12 @@ class Link:
         self.address = address
         self.patience = patience
         self._silence = silence
-        self._tunnel = Tunnel(address.ssh) if address.ssh is not None else None
+        place = address.ssh
+        self._tunnel = (
+            None
+            if place is None
+            else Tunnel(place.login, to_engine(place.socket), "docker version")
+        )
         self._client: DockerClient | None = None
 
     def client(self) -> DockerClient:

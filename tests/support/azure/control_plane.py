@@ -24,6 +24,9 @@ from tests.support.object_stores.identities import azure_token
 TENANT = "00000000-0000-0000-0000-000000000001"
 SUBSCRIPTION = "0000-subscription"
 GROUP, WORKSPACE, COMPUTE, REGION = "our-group", "our-workspace", "gpu-cluster", "westeurope"
+ARC = "arc"
+"""A Kubernetes cluster that is attached to the workspace."""
+INSTANCE_TYPES: dict[str, dict[str, str]] = {"small": {}, "large": {"nvidia.com/gpu": "2"}}
 VAULT = "our-vault"
 _GROUP_PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
 _PROVIDER = "providers/Microsoft.MachineLearningServices"
@@ -150,6 +153,7 @@ class ControlPlane:
         return {
             rf"GET {inside}": self._workspace,
             rf"GET {inside}/computes/{COMPUTE}": self._compute,
+            rf"GET {inside}/computes/{ARC}": self._kubernetes,
             rf"GET /subscriptions/{SUBSCRIPTION}/{_PROVIDER}/locations/{REGION}/vmSizes": (
                 self._sizes
             ),
@@ -208,6 +212,29 @@ class ControlPlane:
                     },
                     "allocationState": "Steady",
                     "currentNodeCount": self.stays,
+                },
+            },
+            location=REGION,
+        )
+
+    def _kubernetes(self, **_: Any) -> Answer:
+        resources = {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": None}
+        return 200, _resource(
+            f"{_WORKSPACE_PATH}/computes/{ARC}",
+            {
+                "computeType": "Kubernetes",
+                "provisioningState": "Succeeded",
+                "resourceId": f"{_GROUP_PATH}/providers/Microsoft.Kubernetes/connectedClusters/a",
+                "properties": {
+                    "namespace": "default",
+                    "defaultInstanceType": "small",
+                    "instanceTypes": {
+                        name: {
+                            "nodeSelector": None,
+                            "resources": {"requests": resources, "limits": {**resources, **more}},
+                        }
+                        for name, more in INSTANCE_TYPES.items()
+                    },
                 },
             },
             location=REGION,
@@ -306,7 +333,7 @@ class ControlPlane:
         if name in self.jobs:
             return 409, _error("Conflict", f"A job with the name {name} exists already.")
         compute = str(properties.get("computeId", "")).rpartition("/")[2]
-        if compute != COMPUTE:
+        if compute not in (COMPUTE, ARC):
             return 404, _error("ComputeNotFound", f"The compute {compute} was not found.")
         code = self.codes[":".join(str(properties["codeId"]).split("/")[-3::2])]
         job = self.jobs[name] = Job(name, properties)

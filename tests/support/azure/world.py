@@ -24,6 +24,7 @@ from tests.support.azure.control_plane import (
     serving,
 )
 from tests.support.azure.job_runner import JobRunner, Start
+from tests.support.gated_builds import Surroundings
 from tests.support.object_stores.azurite import ACCOUNT, KEY, azurite, make_container
 from tests.support.object_stores.server import ObjectServer, python_packages
 
@@ -41,12 +42,32 @@ SDK = PROJECT / "requirements-azure.lock"
 class AzureWorld:
     """A workspace that answers."""
 
+    name = "aml"
+    ended_there = "somebody ended the job there"
+
     plane: ControlPlane
     runner: JobRunner
     environment: Mapping[str, str]
     """Variables of somebody who is logged in, and for whom the cloud's names lead here."""
     blobs: ObjectServer
     ca: Path
+
+    @property
+    def around(self) -> Surroundings:
+        return Surroundings(self.environment)
+
+    def working(self) -> list[Path]:
+        """Return the folders for temporary files of the steps that wait."""
+        return self.runner.working()
+
+    def left(self) -> list[str]:
+        """Return the names of the jobs that wait or run."""
+        return self.plane.left()
+
+    def end_jobs(self) -> None:
+        """End every job, as somebody else would who may."""
+        for name in self.left():
+            self.plane.jobs[name].asked_to_end = True
 
     def container(self, name: str) -> ObjectStore:
         """Return a container of blobs, as its owner sees it."""

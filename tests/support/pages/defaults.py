@@ -17,7 +17,16 @@ import click
 import tomli
 from pydantic import BaseModel
 
-from pipeline.checks import conversion, generation, latency, merging, quality, quantization, script
+from pipeline.checks import (
+    adapted,
+    conversion,
+    generation,
+    latency,
+    merging,
+    quality,
+    quantization,
+    script,
+)
 from pipeline.contract.data_spec import DataSpec, Sequences, Split
 from pipeline.contract.schema import BuildConfig
 from pipeline.latency.prompts import LENGTHS
@@ -55,6 +64,7 @@ _UNSET: dict[str, tuple[Any, ...]] = {
     "pass-lora.logging_steps": (finetune._LOGS,),
     "pass-lora.modules_to_save": (shapes.SMALL_EMBEDDING / 1e6,),
     "TuneSpace.block_size": tuning._BUILT["block_size"],
+    "check-adapted.max_matrix_error": tuple(adapted._FORMATS.values()),
     "check-conversion.max_logits_error": (_FLOAT.error, _FP32.error),
     "check-conversion.max_logits_difference": (_FLOAT.max_error, _FP32.max_error),
     "check-conversion.min_top1_agreement": (_FLOAT.agreement,),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Table = dict[str, Any]
 _TRAINING = tuple(name for name in chain_passes() if load_pass(name).produces == "adapter")
 _BUILDING = ("model_builder", "tune")
+_SEPARATE = "separate_adapter"
 _SNAKE = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$")
 _OF_OTHERS = {"set_denormal_as_zero"}
 """Names that are other projects' and that Quern has no use for."""
@@ -92,14 +93,19 @@ def _completed(part: Table, base: Path) -> Table:
 
 
 def _in_order(base: Table, own: Table) -> Table:
-    """Return the passes of both: of each kind one, and between merging and building all others."""
+    """Return the passes of both: of each kind one, and between merging and building all others. An
+    adapter that is kept separate is not merged, and follows building."""
     types = {name: table.get("type", name) for name, table in own.items()}
 
     def of_kind(kind: Sequence[str]) -> Table:
         passes = {name: own[name] for name, named in types.items() if named in kind}
         return passes or {name: table for name, table in base.items() if name in kind}
 
-    others = {n: t for n, t in own.items() if types[n] not in (*_TRAINING, "merge", *_BUILDING)}
+    kinds = (*_TRAINING, "merge", *_BUILDING, _SEPARATE)
+    others = {n: t for n, t in own.items() if types[n] not in kinds}
+    separate = {name: own[name] for name, named in types.items() if named == _SEPARATE}
+    if separate:
+        return {**of_kind(_TRAINING), **others, **of_kind(_BUILDING), **separate}
     return {**of_kind(_TRAINING), **of_kind(("merge",)), **others, **of_kind(_BUILDING)}
 
 

@@ -14,8 +14,12 @@ from tests.support.pages.page import Page
 
 HEAD = "variable"
 _NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
-_NOT_TOLD = {"PATH", "SYSTEMROOT", "COMSPEC", "OPENBLAS_CORETYPE"}
-"""What every process has, or a toolchain sets (``targets/*.toml``); nobody sets them for Quern."""
+_NOT_TOLD = {
+    *("PATH", "SYSTEMROOT", "COMSPEC", "OPENBLAS_CORETYPE"),
+    *("QUERN_GIVEN_GPUS", "RANK", "LOCAL_RANK"),
+}
+"""What every process has, a toolchain sets (``targets/*.toml``), or one process of a step tells
+those that it starts; nobody sets them for Quern."""
 _IN_FAMILIES = ("PIP_",)
 """Libraries that make the names of their variables while they run: what these begin with."""
 

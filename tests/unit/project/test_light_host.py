@@ -24,6 +24,8 @@ LATER = {
     *("targets.build", "targets.remote", "targets.report.compose_report"),
     *("targets.systems.engine", "targets.systems.job_notes", "targets.toolchain.download"),
     "pipeline.training.lycoris_params",  # of a pass that the config has not
+    *("pipeline.data.look", "pipeline.data.survey", "pipeline.data.tokenize"),  # of rows unread
+    "multiprocessing",
 }
 """What a plan of finished steps has no use for."""
 SMALL = {"pydantic", "rich", "sqlite3", "filelock", "tomli_w", "targets.cache", "pipeline.contract"}

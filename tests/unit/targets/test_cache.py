@@ -233,7 +233,7 @@ def test_what_a_hub_said_long_ago_is_removed_and_what_is_read_now_stays(tmp_path
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         os.utime(folder, (time.time() - age,) * 2)
-    cache.remove_outlines(time.time() - 10_000)
+    cache.remove_notes(time.time() - 10_000)
     assert {path.name for path in cache.outlines.iterdir()} == {"old", "new"}
-    cache.remove_outlines(time.time())
+    cache.remove_notes(time.time())
     assert [path.name for path in cache.outlines.iterdir()] == ["new"]

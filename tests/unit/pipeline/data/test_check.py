@@ -15,8 +15,8 @@ from pipeline.contract.data_spec import DataSpec, Split
 from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows, examples_of
 from pipeline.data.examples import make_examples
-from pipeline.data.load import Row
 from pipeline.data.parts import load_parts
+from pipeline.data.row_store import Row
 from pipeline.data.template import Template, TemplateError
 
 

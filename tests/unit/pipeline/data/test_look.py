@@ -11,7 +11,8 @@ from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.look import Look, look
+from pipeline.data.findings import Look
+from pipeline.data.look import look
 from pipeline.data.parts import load_parts
 from pipeline.data.split import Parts
 

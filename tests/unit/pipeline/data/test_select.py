@@ -12,9 +12,10 @@ from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
 from pipeline.data.check import check_rows, examples_of
-from pipeline.data.load import Row, read_files
+from pipeline.data.load import read_files
 from pipeline.data.look import look
 from pipeline.data.parts import load_parts
+from pipeline.data.row_store import Row
 from pipeline.data.select import bounds, select
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.contract.data_spec import DataSpec, Sequences
 from pipeline.data.examples import Example, make_examples
-from pipeline.data.load import Row
+from pipeline.data.row_store import Row
 from pipeline.data.sequences import make_sequences
 from pipeline.data.tokenize import Codec, Tokenized, tokenize
 from pipeline.data.tokens import IGNORED

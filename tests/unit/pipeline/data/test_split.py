@@ -1,13 +1,15 @@
 """The split: no text in two parts, the same parts everywhere, every label its share."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from pipeline.contract.data_spec import Split
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
-from pipeline.data.split import Parts, normalized, split
+from pipeline.data.normal_form import normalized
+from pipeline.data.split import Parts, split
 
 
 def example(text: str, label: str = "joy", line: int = 1) -> Example:
@@ -18,7 +20,7 @@ def many(count: int, labels: int = 4) -> list[Example]:
     return [example(f"text {n}", f"label {n % labels}", n + 1) for n in range(count)]
 
 
-def texts(part: list[Example]) -> set[str]:
+def texts(part: Sequence[Example]) -> set[str]:
     return {normalized(item.text) for item in part}
 
 

@@ -15,9 +15,10 @@ from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.chat import chat_messages, tools_of
 from pipeline.data.check import check_rows
-from pipeline.data.load import Row, read_file
+from pipeline.data.load import read_file
 from pipeline.data.look import look
 from pipeline.data.parts import load_parts
+from pipeline.data.row_store import Row
 
 NOTHING_HELD_OUT = {"eval": 0, "validation": 0}
 PAIRS: dict[str, Any] = {
@@ -38,7 +39,7 @@ def read(folder: Path, name: str, content: str | bytes) -> tuple[list[Row], str]
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     found = read_file(file)
     said = [f"{problem.line}: {problem.message}" for problem in found.problems]
-    return found.rows, said[0] if said else ""
+    return list(found.rows), said[0] if said else ""
 
 
 def refused(rows: list[dict[str, Any]], **spec: Any) -> list[str]:

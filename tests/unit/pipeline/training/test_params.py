@@ -92,6 +92,29 @@ def test_an_option_that_would_not_be_read_is_refused(wrong: dict[str, Any], name
         TrainingLoopParams.model_validate(wrong)
 
 
+@pytest.mark.parametrize(
+    ("batch", "passes", "gpus", "each"),
+    [
+        (8, 4, 1, (8, 4)),
+        (8, 4, 2, (8, 2)),
+        (8, 4, 4, (8, 1)),
+        (16, 1, 2, (8, 1)),
+        (8, 3, 2, (4, 3)),
+    ],
+)
+def test_processes_share_the_rows_of_a_step(
+    batch: int, passes: int, gpus: int, each: tuple[int, int]
+) -> None:
+    params = TrainingLoopParams(batch_size=batch, gradient_accumulation=passes, gpus=gpus)
+    assert (params.pass_rows, params.passes_per_step) == each
+    assert params.pass_rows * params.passes_per_step * gpus == batch * passes
+
+
+def test_processes_that_cannot_share_them_evenly_are_refused() -> None:
+    with pytest.raises(ValidationError, match="gpus must divide"):
+        TrainingLoopParams(batch_size=16, gradient_accumulation=2, gpus=3)
+
+
 def test_intervals_are_steps_or_shares() -> None:
     params = TrainingLoopParams.model_validate({"eval_steps": 0.25, "logging_steps": "epoch"})
     assert (params.eval_steps, params.logging_steps) == (0.25, "epoch")

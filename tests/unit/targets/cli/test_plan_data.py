@@ -12,7 +12,7 @@ import pytest
 from pipeline.contract.file_digest import FileDigest
 from pipeline.contract.plan import OUTPUT_DIR, Step
 from pipeline.contract.result import RESULT_FILE, StepResult
-from pipeline.data.look import Lengths, Look
+from pipeline.data.findings import Lengths, Look
 from pipeline.data.trained_view import METRIC, Piece, Sample, TrainedView
 from targets.cache import Cache
 from targets.cli.main import run

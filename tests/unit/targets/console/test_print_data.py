@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from pipeline.data.look import Finding, Lengths, Look
+from pipeline.data.findings import Finding, Lengths, Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView
 from targets.console.print_data import print_data
 from targets.errors import InputRefused

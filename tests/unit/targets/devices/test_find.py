@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,25 @@ def test_steps_see_one_gpu_the_same_in_containers_and_without(
     assert device.container == {
         "device_requests": [{"device_ids": [uuid], "capabilities": capabilities}]
     }
+
+
+def test_several_gpus_are_those_of_one_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
+    device = place_of(load_target("cuda"), PLATFORM).device
+    assert device.times(1) is device
+    with pytest.raises(EnvironmentUnable, match="asks for 2 GPUs, and there are 1 of one model"):
+        device.times(2)
+    monkeypatch.setattr(sys.modules[__name__], "ANSWER", ANSWER.replace("A100-SXM4-40GB", "L4"))
+    plant_gpu(tmp_path, monkeypatch, "580.95.05", "13.0")
+    two = place_of(load_target("cuda"), PLATFORM).device.times(2)
+    assert two.description == "NVIDIA L4, 2 of 2, driver 580.95.05, CUDA 13.0"
+    assert two.environment == {"CUDA_VISIBLE_DEVICES": f"{L4},{A100}"}
+    assert two.container["device_requests"][0]["device_ids"] == [L4, A100]  # type: ignore[index]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(EnvironmentUnable, match="there are 1 of one model"):
+        place_of(load_target("cuda"), PLATFORM).device.times(2)
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "2", "GPU-ffff"])

@@ -119,7 +119,9 @@ def test_an_adapter_that_nothing_uses_is_an_error(project: Project, follows: str
     (problem,) = caught.value.problems
     assert problem.key == "passes.lora"
     assert problem.message == "the adapter made by 'lora' is not used by any later pass"
-    assert problem.suggestion == f"add merge before {follows}"
+    builds = follows == "model_builder"
+    separate = f", or separate_adapter after {follows}" if builds else ""
+    assert problem.suggestion == f"add merge before {follows}{separate}"
 
 
 @pytest.mark.parametrize("place", ["[passes.merge]", "[checks.quality]"])

@@ -16,7 +16,7 @@ from pipeline.verdicts.goals import Goal
 from targets.cli.options import PROJECT
 from targets.report.check_words import QUESTIONS, every_words, find_words
 from targets.report.judged import answer_questions, judge
-from targets.report.report_schema import PassReport
+from targets.report.report_schema import CheckVerdict, PassReport
 from tests.support.reports import ACCURACY, SLOW, make_report
 
 CHECKS = PROJECT / "pipeline" / "checks"
@@ -183,3 +183,12 @@ def test_each_verdict_answers_one_question_and_limits_of_the_config_are_known() 
         ("fast enough?", 3, 4, "failed"),
         ("your own checks?", 1, 1, "passed"),
     ]
+
+
+def test_a_verdict_is_explained_by_the_check_that_gave_it() -> None:
+    """Not by one before it that could have given one of that name, and did not."""
+    only = CheckVerdict(name="bytes", status="passed", value=1, check="size")
+    steps = (check_step("memory", given=("max_bytes",)), check_step("size"))
+    (judged,) = judge(make_report(only).model_copy(update={"passes": steps}))
+    assert judged.words is not None
+    assert (judged.words.check, judged.set_by_config) == ("size", False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from pipeline.contract.result import Verdict
+from pipeline.contract.result import Status, Verdict
 from targets.report.junit import to_junit
 from targets.report.report_markdown import to_step_summary
+from targets.report.report_schema import CheckVerdict
 from tests.support.reports import make_report
 
 HOSTILE = "a|b\n::error::x\x1b[31m ]]> & <script> \x00"
@@ -55,3 +56,14 @@ def test_the_page_of_a_clean_build_has_no_table() -> None:
     page = to_step_summary(make_report(CHECKS[0]))
     assert "1 passed\n" in page
     assert "|" not in page
+
+
+def test_checks_that_give_the_same_name_are_told_apart() -> None:
+    ended: dict[str, Status] = {"memory": "failed", "size": "passed"}
+    twice = (CheckVerdict(name="bytes", status=ended[name], check=name) for name in ended)
+    (suite,) = parsed(to_junit([make_report(*twice)]))
+    named = {(case.get("classname"), case.get("name")): len(case) for case in suite}
+    assert named == {
+        ("tone for cpu, memory", "bytes"): 1,
+        ("tone for cpu, size", "bytes"): 0,
+    }

@@ -208,3 +208,23 @@ finally:
         "error: stopped at once",
         "  → the next build removes what is left; finished steps are kept",
     ]
+
+
+def test_ctrl_c_before_anybody_heeds_signals_shows_nothing() -> None:
+    """While the first module of a command is imported."""
+    code = """
+import os, runpy, signal, sys
+
+class Stopping:
+    def find_spec(self, name, *_):
+        if name == "targets.errors":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Stopping())
+sys.argv[1:] = ["--version"]
+runpy.run_module("targets", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -509,5 +509,26 @@ def test_nothing_is_extracted_where_no_adapter_is_left() -> None:
     assert "extract" not in document(raw)["passes"]
     treated, _ = state(translated(raw), "passes", "extract", "type")
     assert treated is State.NO_EFFECT
+
+
+def test_an_adapter_that_is_extracted_stays_beside_the_model() -> None:
+    raw = read_olive_file("tutorial.json")
     del raw["passes"]["merge_adapter_weights"]
-    assert "MergeAdapterWeights" in refusals(raw)["passes.extract.type"]
+    options = {"save_format": "onnx_adapter", "dynamic_lora_r": True, "adapter_type": "lora"}
+    raw["passes"]["extract"] = {"type": "ExtractAdapters", "config": options}
+    made = document(raw)["passes"]
+    assert made["extract"] == {"type": "separate_adapter", "name": "adapter_weights"}
+    assert [*made][-1] == "extract"
+    options |= {"save_format": "npz", "make_inputs": False, "adapter_type": "dora"}
+    refused = {key for key in refusals(raw) if key.startswith("passes.extract")}
+    places = ("save_format", "make_inputs", "adapter_type")
+    assert refused == {f"passes.extract.config.{name}" for name in places}
+
+
+def test_an_adapter_is_extracted_after_the_model_is_built() -> None:
+    raw = read_olive_file("tutorial.json")
+    del raw["passes"]["merge_adapter_weights"]
+    last = raw["passes"].popitem()
+    raw["passes"]["extract"] = {"type": "ExtractAdapters"}
+    raw["passes"].update([last])
+    assert "put it after ModelBuilder" in refusals(raw)["passes.extract.type"]

@@ -1,0 +1,190 @@
+"""What the split and the look need of each example, in a few bytes: no text is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+from pipeline.data.examples import Example
+from pipeline.data.near import halves
+from pipeline.data.normal_form import normal_words, normalized
+from pipeline.data.pictures import PICTURE
+
+_RANK = 16
+"""Bytes of a rank that are kept: two texts that agree in them are the same."""
+_CONTINUED = "".join(
+    re.escape(bytes([byte]).decode("cp1252", "replace")) for byte in range(0x80, 0xC0)
+).replace("\ufffd", r"\x80-\x9f")
+"""The bytes that continue a character of UTF-8, as Windows-1252 or Latin-1 has them."""
+_DAMAGED = re.compile(f"\ufffd|Ã[{_CONTINUED}]|Â[\xa0-\xbf]|â[\u20ac\u201a\u201e][{_CONTINUED}]")
+"""What stands for a character that could not be read, and UTF-8 that was read as Windows-1252."""
+NO_LABEL = -1
+
+
+class Ranks:
+    """The order in which texts are drawn: that of a hash of seed, salt and text."""
+
+    def __init__(self, seed: int, salt: str) -> None:
+        self._before = hashlib.sha256(f"{seed}\0{salt}\0".encode())
+        self._kept = bytearray()
+
+    def add(self, text: bytes) -> None:
+        """Add the next text, encoded."""
+        hashed = self._before.copy()
+        hashed.update(text)
+        self._kept += hashed.digest()[:_RANK]
+
+    def extend(self, other: Ranks) -> None:
+        """Add all ranks of ``other``, which has the same seed and salt."""
+        self._kept += other._kept
+
+    def of(self, index: int) -> bytes:
+        """Return the rank of a text, by its index."""
+        begin = index * _RANK
+        return bytes(self._kept[begin : begin + _RANK])
+
+    def __getstate__(self) -> tuple[bytearray]:
+        return (self._kept,)
+
+    def __setstate__(self, state: tuple[bytearray]) -> None:
+        (self._kept,) = state
+
+
+class Facts:
+    """Facts of examples, by their index. Hashes are those of this process and its forks."""
+
+    def __init__(self, seed: int = 0, salts: Iterable[str] = ()) -> None:
+        self.ranks = {salt: Ranks(seed, salt) for salt in salts}
+        self.texts = array("q")
+        """Hash of each normalized text."""
+        self.answers = array("q")
+        """Hash of each text together with its answer."""
+        self.names: list[str] = []
+        """The labels in the order in which they occur."""
+        self._numbers: dict[str, int] = {}
+        self.labels = array("l")
+        """Number of each label, or :data:`NO_LABEL`."""
+        self.characters = array("l")
+        """Length of each row; -1 for one of token ids."""
+        self.halves = (array("q"), array("q"), array("q"))
+        """Hashes of the halves by which texts that differ in one word are found."""
+        self.pictures: dict[int, str] = {}
+        """What stands for a picture, in examples that hold such."""
+        self.damaged: dict[int, str] = {}
+        """What stands for a damaged character, in examples that hold such."""
+        self.answered = array("Q")
+        """Examples whose prompt holds their own label, and none of those before them."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def label(self, index: int) -> str | None:
+        """Return the label of an example."""
+        number = self.labels[index]
+        return None if number == NO_LABEL else self.names[number]
+
+    def add(self, example: Example) -> None:
+        """Add the next example."""
+        index = len(self.texts)
+        words = normal_words(example.text)
+        text = " ".join(words)
+        encoded = text.encode("utf-8", "surrogatepass")
+        for ranks in self.ranks.values():
+            ranks.add(encoded)
+        self.texts.append(hash(text))
+        for column, half in zip(self.halves, halves(words, text), strict=True):
+            column.append(half)
+        answer = example.answer_words
+        self.answers.append(hash((text, answer if example.label is None else example.label)))
+        self.labels.append(self._label(example.label))
+        if example.label is not None and example.prompt and self._holds_its_own(example, text):
+            self.answered.append(index)
+        if example.tokens is not None:
+            self.characters.append(-1)
+            return
+        shown = [turn.words for turn in example.prompt]
+        self.characters.append(sum(map(len, shown)) + len(answer))
+        for turn in example.prompt:
+            if ("<" in turn.content or "[" in turn.content) and (
+                mark := PICTURE.search("\n".join(turn.content for turn in example.prompt))
+            ):
+                self.pictures[index] = mark[0]
+                break
+        if not (answer.isascii() and all(map(str.isascii, shown))) and (
+            mark := _DAMAGED.search("\n".join((*shown, answer)))
+        ):
+            self.damaged[index] = mark[0]
+
+    def extend(self, other: Facts) -> None:
+        """Add all examples of ``other``."""
+        before = len(self.texts)
+        for salt, ranks in self.ranks.items():
+            ranks.extend(other.ranks[salt])
+        self.texts += other.texts
+        self.answers += other.answers
+        self.characters += other.characters
+        for column, more in zip(self.halves, other.halves, strict=True):
+            column += more
+        numbers = [self._label(name) for name in other.names]
+        self.labels.extend(
+            NO_LABEL if label == NO_LABEL else numbers[label] for label in other.labels
+        )
+        # A label of what stands before them may be in their prompts as well; the look sees to it.
+        self.answered.extend(before + index for index in other.answered)
+        self.pictures |= {before + index: mark for index, mark in other.pictures.items()}
+        self.damaged |= {before + index: mark for index, mark in other.damaged.items()}
+
+    def _label(self, name: str | None) -> int:
+        if name is None:
+            return NO_LABEL
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.names)
+            self.names.append(name)
+        return number
+
+    def _holds_its_own(self, example: Example, text: str) -> bool:
+        return only_label_in(text, example.label or "", self.names)
+
+
+def only_label_in(text: str, own: str, labels: Iterable[str]) -> bool:
+    """Return whether ``text``, which is normalized, holds the label ``own`` as whole words, and
+    none of the other ``labels``."""
+    return _holds(text, own) and not any(_holds(text, label) for label in labels if label != own)
+
+
+def _holds(text: str, label: str) -> bool:
+    folded, pattern = _whole_word(label)
+    return pattern is not None and folded in text and pattern.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _whole_word(label: str) -> tuple[str, re.Pattern[str] | None]:
+    """Return ``label`` normalized, and its pattern as whole words; ``None`` for one of signs
+    only."""
+    folded = normalized(label)
+    if not any(sign.isalnum() for sign in folded):
+        return folded, None
+    return folded, re.compile(rf"(?<!\w){re.escape(folded)}(?!\w)")
+
+
+def occurring_twice(*columns: Iterable[int]) -> frozenset[int]:
+    """Return the numbers that occur more than once in all columns together."""
+    ordered = sorted(number for column in columns for number in column)
+    return frozenset(ordered[at] for at in range(1, len(ordered)) if ordered[at] == ordered[at - 1])
+
+
+def facts_of(examples: Iterable[Example], seed: int = 0, salts: Iterable[str] = ()) -> Facts:
+    """Return the facts of ``examples``."""
+    facts = Facts(seed, salts)
+    for example in examples:
+        facts.add(example)
+    return facts
+
+
+def indexed(values: Sequence[int], picks: Sequence[int]) -> Iterator[int]:
+    """Yield the values at ``picks``."""
+    return (values[index] for index in picks)
