@@ -6,10 +6,10 @@ depends on where parts begin.
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.data.check import CheckedRows
 from pipeline.data.load import IN_LINES, part_of_lines
 from pipeline.data.row_store import StoredFile
 from pipeline.process.cpus import usable_cpus
+from pipeline.process.signals import copying_this_process, end_with_the_original
 from pipeline.reading.files import MB, UnreadableError, opened
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def read_side_by_side(
 def _cuts(files: Sequence[Path]) -> Iterator[int]:
     """Yield where parts of a file begin and end."""
     # The copy of a process has none of its threads, and whatever they have locked stays so.
-    alone = hasattr(os, "fork") and threading.active_count() == 1
+    alone = sys.platform != "win32" and threading.active_count() == 1
     if len(files) != 1 or files[0].suffix.lower() not in IN_LINES or not alone:
         return
     try:
@@ -86,10 +87,13 @@ def _asked(file: Path, spec: DataSpec, begin: int, end: int) -> Iterator[Connect
     """Have a copy of this process read a part; yield where its answer comes from."""
     from multiprocessing import get_context
 
+    if sys.platform == "win32":
+        raise NotImplementedError("there, no process can be copied")
     fork = get_context("fork")
     answer, ours = fork.Pipe(duplex=False)
     process = fork.Process(target=_send, args=(ours, file, spec, begin, end))
-    process.start()
+    with copying_this_process():
+        process.start()
     ours.close()
     try:
         yield answer
@@ -100,7 +104,9 @@ def _asked(file: Path, spec: DataSpec, begin: int, end: int) -> Iterator[Connect
 
 
 def _send(answer: Connection, file: Path, spec: DataSpec, begin: int, end: int) -> None:
-    answer.send(_read(file, spec, begin, end))
+    end_with_the_original()
+    with suppress(OSError):  # nobody waits for it any more
+        answer.send(_read(file, spec, begin, end))
 
 
 def _answer(answer: Connection) -> _Part | None:

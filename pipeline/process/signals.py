@@ -1,4 +1,4 @@
-"""Ends the process at once on SIGTERM or SIGINT, even during a long library call."""
+"""Ends the process at once on signals, even during a long library call; and a copy of one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from pipeline.process.exit_codes import SIGNALLED
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _FIRST_PROCESS = 1
+_HANDLED = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Signals that a driver may handle. Windows has no SIGHUP."""
 
 
 def exit_promptly_on_signal(first_process: bool | None = None) -> None:
@@ -30,6 +36,29 @@ def exit_promptly_on_signal(first_process: bool | None = None) -> None:
         return
     for number in _STOPPING:
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def copying_this_process() -> Iterator[None]:
+    """Hold signals back while this process is copied: the copy would handle them as this one does.
+    It calls :func:`end_with_the_original` first of all."""
+    if sys.platform == "win32":
+        raise NotImplementedError("there, no process can be copied")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_the_original() -> None:
+    """Have signals end this copy of a process without a word; those that it ignores stay so."""
+    if sys.platform == "win32":
+        return
+    for number in _HANDLED:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
 
 def _exit_from_a_thread() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -221,3 +222,39 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, broken: int | Non
     assert alone == "False"
     assert shown == shown_by_one
     assert (broken is not None) == any("'tone' is empty" in line for line in shown)
+
+
+STOPPED = """
+import os, sys, time
+from pathlib import Path
+from pipeline.contract.data_spec import DataSpec
+from pipeline.data import side_by_side
+from targets.runtimes.interrupts import heeding_first_signal
+
+def read(*_):
+    os.write(1, b"reads\\n")
+    time.sleep(60)
+
+side_by_side._PART, side_by_side._read = 50, read
+with heeding_first_signal():
+    side_by_side.read_side_by_side([Path(sys.argv[1])], DataSpec(path="x", template="{phrase}"))
+"""
+
+
+@pytest.mark.skipif(usable_cpus() < 2, reason="one CPU reads by itself")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_all_who_read_without_a_word(tmp_path: Path, number: int) -> None:
+    file = written(tmp_path / "rows.jsonl", varied(40, 9))
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(file)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["reads\n"] * 2
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=30)  # no copy holds the streams any more
+    assert (process.returncode, errors) == (130, "")
