@@ -100,7 +100,9 @@ def _said_twice(model: OnnxModel) -> Iterator[str]:
     graph = model.graph
     names = Counter(tensor.name for tensor in graph.initializer)
     names.update(tensor.values.name for tensor in graph.sparse_initializer)
-    names.update(value.name for value in graph.input)
+    # The inputs of an adapter have empty matrices for defaults.
+    empty = {tensor.name for tensor in graph.initializer if not all(tensor.dims)}
+    names.update(value.name for value in graph.input if value.name not in empty)
     yield from (f"{name} is given {count} times" for name, count in names.items() if count > 1)
     for tensor in graph.initializer:
         if external(tensor) is not None and tensor.raw_data:

@@ -113,6 +113,7 @@ def bench(
         step("short", "pass", {"model": output_of("merged")}, short, TONES, type="reference"),
         step("short_adapted_reference", "pass", {**BOTH, **texts}, type="adapted_reference"),
         *checks("separate", ("graph", "rebuild", "adapted")),
+        step("alone", "check", {"artifact": output_of("separate")}, type="graph"),
     ]
     must_run(bench.python, bench.work, material, builds)
     step_folder = bench.work / "separate"
@@ -126,6 +127,7 @@ def test_the_adapter_is_proven_beside_the_model(bench: Bench) -> None:
     for kind in ("graph", "rebuild", "adapted"):
         found = bench.verdicts(f"{kind}-separate")
         assert set(found.values()) == {"passed"}, (kind, found)
+    assert bench.verdicts("alone")["fits_together"] == "passed"  # as of a ready model
     metrics = plans.result(bench.work, "separate").metrics
     assert metrics["precision"] == "int4"  # inherited from the model
     assert isinstance(metrics["adapter"], dict)
