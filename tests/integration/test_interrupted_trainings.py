@@ -7,30 +7,17 @@ import os
 import random
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
-from docker.errors import APIError
 
-from pipeline.contract.events import EVENT, Event, Noted, StepProgress
+from pipeline.contract.events import EVENT, Event, Noted
 from pipeline.contract.plan import Plan, Step, unfinished_root
 from pipeline.contract.result import StepResult
-from targets.errors import EnvironmentUnable, PassFailed
-from targets.runtimes.runtime import Mount, RunRequest
-from targets.systems.engine.address import EngineAddress
-from targets.systems.engine.engine_system import EngineSystem
-from targets.systems.engine.job import container_of
-from targets.systems.job_notes import JobNotes
-from targets.systems.system_runtime import SystemRuntime
-from targets.target import load_target
-from targets.toolchain.platforms import this_machine
 from tests.support import plans
 from tests.support.warm_process import THREADS, warm_process
 
-HERE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 KILLED_RUN = str(plans.HERE / "killed_run.py")
 STORY = plans.material_input("story.txt")
 LORA = {
@@ -90,53 +77,6 @@ def test_killed_at_random_it_ends_with_the_same_bytes(
     assert found.files == right.files
     assert _curves(found) == _curves(right)
     assert len(list(run.unfinished.glob("checkpoint-*"))) <= 1
-
-
-@pytest.mark.slow
-@pytest.mark.engine
-def test_one_that_is_ended_on_a_system_goes_on_there(
-    toolchain_python: Path,
-    cpu_image: None,  # noqa: ARG001
-    material: Path,
-    tmp_path: Path,
-) -> None:
-    params = {**LORA, "epochs": 60}
-    plans.must_run(toolchain_python, tmp_path / "whole", material, [_step("lora", params)])
-    right = plans.result(tmp_path / "whole", "lora")
-
-    step = _step("lora", {**params, "save_steps": 2}).model_copy(update={"resumes": True})
-    plan = Plan(build="test", steps=(step,), threads=THREADS)
-    # This machine's engine as if it were another's: nothing is mounted.
-    engine = docker.from_env()
-    system = EngineSystem("box", EngineAddress(HERE), tmp_path / "cache")
-    runtime = SystemRuntime(system, JobNotes(tmp_path / "cache"), print)
-    toolchain = load_target("cpu").toolchain(this_machine())
-    work = tmp_path / "work"
-    work.mkdir()
-    mounts = (Mount("work", work, writable=True), Mount("material", material))
-    request = RunRequest(plan=plan, mounts=mounts, log=tmp_path / "log")
-    events: list[Event] = []
-
-    def killing(event: Event) -> None:
-        events.append(event)
-        if isinstance(event, StepProgress) and event.done >= 20:
-            (note,) = JobNotes(tmp_path / "cache").all()
-            with suppress(APIError):  # it was
-                engine.api.kill(container_of(note.id))
-
-    runtime.prepare(toolchain, print)
-    try:
-        # The engine may still have the container, or not any more.
-        with pytest.raises((EnvironmentUnable, PassFailed), match=r"is gone from box|SIGKILL"):
-            runtime.run(toolchain, request, killing)
-        events.clear()
-        runtime.run(toolchain, request, events.append)
-    finally:
-        system.close()
-    assert any("goes on after step" in note for note in _notes(events))
-    found = plans.result(work, "lora")
-    assert found.files == right.files
-    assert _curves(found) == _curves(right)
 
 
 def test_a_snapshot_that_is_damaged_or_half_written_is_not_used(
