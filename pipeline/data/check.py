@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 
 from pydantic import JsonValue
 
@@ -119,6 +120,14 @@ class CheckedRows:
         """Return the indices of the rows that ``max_samples`` leaves."""
         return sampled(self.facts, range(len(self.facts)), self._spec.max_samples)
 
+    @cached_property
+    def divided(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """The indices of the rows to train on, to validate with, and held out.
+
+        Raises ``ValueError`` if there are too few distinct texts.
+        """
+        return divide(self.facts, self.picks(), self._spec.own_split)
+
     def problems(self, part: bool = False) -> list[DataProblem]:
         """Return what is wrong with the settings, else with rows, else with their split."""
         settings = ProblemList()
@@ -128,7 +137,7 @@ class CheckedRows:
             return settings.all()
         if not self._problems and not part:
             try:
-                divide(self.facts, self.picks(), self._spec.own_split)
+                _ = self.divided
             except ValueError as error:
                 self._problems.add("", DataProblem(str(error), key="split"))
         return self._problems.all()

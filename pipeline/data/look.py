@@ -32,17 +32,17 @@ PARTS = ("training", "validation", "held-out")
 
 def lengths_of(parts: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
     """Return the percentiles of the lengths of each part that has any."""
-    return {
-        name: Lengths(
-            rows=len(lengths),
-            p50=int(percentile(lengths, 0.5)),
-            p90=int(percentile(lengths, 0.9)),
-            p99=int(percentile(lengths, 0.99)),
-            longest=max(lengths),
-        )
-        for name, lengths in parts.items()
-        if lengths
-    }
+    return {name: _lengths(sorted(lengths)) for name, lengths in parts.items() if lengths}
+
+
+def _lengths(ordered: Sequence[int]) -> Lengths:
+    return Lengths(
+        rows=len(ordered),
+        p50=int(percentile(ordered, 0.5)),
+        p90=int(percentile(ordered, 0.9)),
+        p99=int(percentile(ordered, 0.99)),
+        longest=ordered[-1],
+    )
 
 
 @dataclass(frozen=True)

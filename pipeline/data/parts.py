@@ -14,7 +14,7 @@ from pipeline.data.examples import Example, example_maker
 from pipeline.data.facts import Facts
 from pipeline.data.problems import DataProblem, named
 from pipeline.data.row_store import Picked
-from pipeline.data.split import Parts, divide
+from pipeline.data.split import Parts
 from pipeline.data.survey import Survey, survey
 
 ReadRows = Callable[[Sequence[Path], DataSpec, bool], Survey]
@@ -38,7 +38,7 @@ def load_parts(data: DataFiles, read: ReadRows = survey) -> Parts:
     held_out_data = None if data.held_out is None else _read(data.held_out, read, part=True)
     validation_data = None if data.validation is None else _read(data.validation, read, part=True)
     try:
-        picks = divide(main.facts, main.survey.checked.picks(), spec.own_split)
+        picks = main.survey.checked.divided
     except ValueError as error:
         raise StepError(f"data set {data.name}: {error}", cause="bad_input") from error
     train, validation, held_out = main.some(picks[0]), main.some(picks[1]), main.some(picks[2])

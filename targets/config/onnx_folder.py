@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.builder.session_code import session_code
+from pipeline.contract.adapter_name import SUFFIX
 from pipeline.reading.json_text import read_json
 from targets.config.model_folder import links_out_of
 from targets.config.paths import is_folder
@@ -48,6 +49,12 @@ def _file_problems(folder: Path, graph: Any) -> Iterator[tuple[str, str]]:
         yield f"its {_CONFIG} names a graph outside the folder: {graph}", "copy it into the folder"
     elif not (folder / place).is_file():
         yield f"'{folder}' lacks its graph {graph}", "copy the whole folder"
+    adapters = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+    if len(adapters) > 1:
+        yield (
+            f"it holds several adapters: {', '.join(adapters)}",
+            "leave the one that is to be used",
+        )
     if outside := links_out_of(folder):
         yield (
             f"its links lead out of it, where no container sees: {', '.join(outside)}",

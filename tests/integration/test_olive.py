@@ -6,6 +6,7 @@ how good it is. Only paths are not as in the files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from pipeline.contract.plan import OUTPUT_DIR, object_path
 from targets.cli.options import PROJECT
 from tests.support.command import CommandResult, Quern
+from tests.support.warm_process import warm_output
 
 FILES = PROJECT / "tests" / "olive"
 LOCAL = ("--system", "local")
@@ -110,6 +112,26 @@ def test_azure_says_what_it_cannot_and_runs_here_when_told(quern: Quern, folder:
     text = (folder / "dist" / "azure" / "cpu" / "report.json").read_text()
     assert "our-workspace" not in text
     assert "0000-subscription" not in text
+
+
+@pytest.mark.slow
+def test_an_adapter_that_olive_extracts_lies_beside_the_model(
+    quern: Quern, toolchain_python: Path, folder: Path
+) -> None:
+    adapters = (folder / "model", folder / "adapters")
+    warm_output(toolchain_python, "tests.support.users_adapters", *adapters)
+    passes = {"builder": {"type": "ModelBuilder", "precision": "int4"}}
+    passes["extract"] = {"type": "ExtractAdapters", "save_format": "onnx_adapter"}
+    model = {"type": "HfModel", "model_path": "model", "adapter_path": "adapters/lora"}
+    file = folder / "extracted.json"
+    file.write_text(json.dumps({"input_model": model, "passes": passes}))
+    ran, report = build(quern, file, "--runtime", "venv")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    found = {item["path"]: item["sha256"] for item in report["files"]}
+    built = folder / "dist" / "extracted" / "cpu" / "model" / "adapter_weights.onnx_adapter"
+    assert found[built.name] == hashlib.sha256(built.read_bytes()).hexdigest()
+    passed = {check["name"] for check in report["checks"] if check["status"] == "passed"}
+    assert {"adapter_matrices", "adapter_share", "same_weights", "logits_error"} <= passed
 
 
 def test_a_chain_of_qlora_alone_ends_with_its_adapter(quern: Quern, folder: Path) -> None:

@@ -208,14 +208,7 @@ def test_products_of_named_kernels_are_right(toolchain_python: Path) -> None:
     """Forward and backward, of all layouts, against fp64; and with one thread and more. What only
     its threads tell from PyTorch's has its bytes. A model with operations that have no such kernel
     is named."""
-    done = subprocess.run(
-        [str(toolchain_python), str(plans.HERE / "named_kernels_closeness.py")],
-        env={**os.environ, **capped(), "PYTHONPATH": str(plans.ROOT)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    made = json.loads(done.stdout)
+    made = computed(toolchain_python)
     found = made["products"]
     assert made["said"]["plain"] == []
     assert "Conv1d" in made["said"]["convolution"][0]
@@ -226,6 +219,32 @@ def test_products_of_named_kernels_are_right(toolchain_python: Path) -> None:
         *("softmax", "softmax of attention", "short rows", "not of rows"),
         *("silu", "silu of what is turned", "gelu", "gelu by tanh"),
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", [INTEL, AMD])
+def test_products_of_named_kernels_on_another_cpu(
+    toolchain_python: Path, qemu: str, cpu: str
+) -> None:
+    """The same bytes there, with one thread and more."""
+    here = computed(toolchain_python)["products"]
+    there = computed(toolchain_python, qemu, "-cpu", cpu)["products"]
+    digests = {name: case["digest"] for name, case in here.items()}
+    assert {name: case["digest"] for name, case in there.items()} == digests
+    assert all(case["same"] for case in there.values())
+
+
+def computed(python: Path, *through: str) -> dict[str, Any]:
+    """Return what `named_kernels_closeness.py` says."""
+    done = subprocess.run(
+        [*through, str(python), str(plans.HERE / "named_kernels_closeness.py")],
+        env={**os.environ, **capped(), "PYTHONPATH": str(plans.ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
 
 
 @pytest.mark.slow

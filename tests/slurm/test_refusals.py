@@ -174,6 +174,7 @@ def test_secrets_are_in_a_file_of_the_users_alone(place: Cluster, tmp_path: Path
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_there_of_the_locked_wheels(
     place: Cluster, tmp_path: Path, toolchain_python: Path
 ) -> None:

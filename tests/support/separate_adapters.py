@@ -1,12 +1,14 @@
 """What the tests of separate adapters need of a toolchain's Python, by nothing of Quern's own.
 
 ``faults STEP NAME…`` copies a step's folder under the names of faults, and plants these.
+``llama CHECKPOINT OUT`` writes another small model, and an adapter of it.
 ``distance CHECKPOINT ADAPTER MODEL NAME`` prints how far the logits of a model folder with the
 adapter of that name are from those of PEFT's model: the relative error in the L2 norm.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -100,6 +102,30 @@ def plant(step: Path, fault: str, other: Path | None = None) -> None:
         raise SystemExit(f"no fault {fault}")
 
 
+def llama(source: Path, out: Path) -> None:
+    """Write ``out/llama``, a model whose queries, keys and values are apart and that the builder
+    joins, with the tokenizer of ``source``; and ``out/apart``, an adapter of two of the three."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = Path(shutil.copytree(source, out / "llama"))
+    ids = json.loads((source / "config.json").read_text("utf-8"))
+    kept = {name: ids[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")}
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(
+        LlamaConfig(**kept, **sizes, num_attention_heads=4, num_key_value_heads=2)
+    )
+    model.save_pretrained(folder)
+    config = LoraConfig(r=3, lora_alpha=9, target_modules=["q_proj", "v_proj"])
+    adapted = get_peft_model(model, config)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data += 0.1 * torch.randn_like(weight)
+    adapted.save_pretrained(out / "apart")
+
+
 def distance(checkpoint: Path, adapter: Path, folder: Path, name: str) -> float:
     """Return ``|ours - theirs| / |theirs|`` of the logits after a few tokens."""
     import onnxruntime_genai
@@ -129,6 +155,8 @@ def main(command: str, first: Path, *others: str) -> None:
         *names, other = others
         for name in names:
             plant(first, name, first.parent / other)
+    elif command == "llama":
+        llama(first, Path(*others))
     else:
         adapter, folder, name = others
         sys.stdout.write(f"{distance(first, Path(adapter), Path(folder), name)}\n")

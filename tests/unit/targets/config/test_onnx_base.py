@@ -128,6 +128,15 @@ def test_a_folder_that_is_not_whole(project: Project) -> None:
         load_config(project.config, [load_target("cpu")])
 
 
+def test_one_of_several_adapters_beside_it_has_to_be_chosen(project: Project) -> None:
+    folder = project.folder / "built"
+    (folder / "first.onnx_adapter").write_bytes(b"")
+    load_config(project.config, [load_target("cpu")])
+    (folder / "second.onnx_adapter").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"several adapters: first\.onnx_adapter, second"):
+        load_config(project.config, [load_target("cpu")])
+
+
 def test_another_model_takes_its_place(project: Project, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing would be made"):
         load_config(project.config, [load_target("cpu")], Overrides(model=str(tmp_path)))

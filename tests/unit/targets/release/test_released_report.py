@@ -123,3 +123,14 @@ def test_what_is_unverified_stands_at_the_top_and_in_the_gaps() -> None:
     assert body.index("**Unverified.**") < body.index("base model")
     assert f"- unverified: loads: {reason}" in body
     assert "| loads | unverified |" in body
+
+
+def test_an_adapter_beside_the_model_is_named_with_its_digest() -> None:
+    name, digest = "support.onnx_adapter", "f" * 64
+    files = [
+        FileDigest(path="model.onnx", bytes=1200, sha256="a" * 64),
+        FileDigest(path=name, bytes=80, sha256=digest),
+    ]
+    _, body = card_of(released(files=files))
+    assert f"the adapter `model/{name}` (sha256 {digest}), beside the base" in body
+    assert "adapter" not in card_of(released())[1]

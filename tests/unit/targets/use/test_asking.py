@@ -11,12 +11,21 @@ from typing import Any
 import pytest
 
 from pipeline.contract.data_spec import DataSpec
+from pipeline.contract.file_digest import FileDigest
 from pipeline.data.prompt_form import prompt_form
 from targets.target import load_target
 from targets.use.asking import asking
 from targets.use.program import Program, program_for
 from targets.use.wheels import run_requirements
-from targets.use.write_use import ASK, c_literal, json_literal, python_literal, render
+from targets.use.write_use import (
+    ASK,
+    c_literal,
+    foundry_file,
+    json_literal,
+    python_literal,
+    render,
+)
+from tests.support.reports import make_report
 
 COMMON = {"path": "tones.jsonl", "completion": "{tone}"}
 
@@ -162,3 +171,25 @@ def test_texts_are_literals_of_each_language() -> None:
 
 def _octal(sign: str) -> str:
     return chr(int(sign, 8)) if len(sign) == 3 else sign
+
+
+@pytest.mark.parametrize("name", ["ask.py", "ask.cpp", "Ask.cs", "Ask.java", "ask.mjs"])
+def test_an_adapter_beside_the_model_is_loaded_by_its_name(name: str, tmp_path: Path) -> None:
+    assert b"dapter" not in render(name, program_for(None, tmp_path, {}, "model", False))
+    (tmp_path / "support.onnx_adapter").write_bytes(b"")
+    source = render(name, program_for(None, tmp_path, {}, "model", False)).decode()
+    assert "support.onnx_adapter" in source
+    python = ("adapters.load", "set_active_adapter", "append_tokens")
+    others = ("OgaLoadAdapter", "OgaSetActiveAdapter", "OgaGenerator_AppendTokenSequences")
+    places = [source.rindex(call) for call in (python if name == "ask.py" else others)]
+    assert places == sorted(places)
+
+
+def test_foundry_local_is_not_told_of_a_model_whose_adapter_it_would_leave_out() -> None:
+    templates = {"foundry_template": {"assistant": "{Content}", "prompt": "{Content}"}}
+    report = make_report()
+    made = report.passes[0].model_copy(update={"metrics": templates})
+    report = report.model_copy(update={"passes": (made,)})
+    assert foundry_file(report)
+    adapter = FileDigest(path="support.onnx_adapter", bytes=80, sha256="0f")
+    assert not foundry_file(report.model_copy(update={"files": (*report.files, adapter)}))
