@@ -235,13 +235,12 @@ def read(*_):
     os.write(1, b"reads\\n")
     time.sleep(60)
 
-side_by_side._PART, side_by_side._read = 50, read
+side_by_side._PART, side_by_side._read, side_by_side.usable_cpus = 50, read, lambda: 2
 with heeding_first_signal():
     side_by_side.read_side_by_side([Path(sys.argv[1])], DataSpec(path="x", template="{phrase}"))
 """
 
 
-@pytest.mark.skipif(usable_cpus() < 2, reason="one CPU reads by itself")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_who_read_without_a_word(tmp_path: Path, number: int) -> None:
     file = written(tmp_path / "rows.jsonl", varied(40, 9))
