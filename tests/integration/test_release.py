@@ -200,7 +200,7 @@ def test_an_independent_library_reads_the_provenance(world: ReleaseWorld) -> Non
     predicate = ParseDict(content["predicate"], Provenance())
     # https://www.iana.org/assignments/urn-namespaces: "uuid" is registered.
     kind, name = predicate.build_definition.build_type.rpartition(":")[::2]
-    assert (kind, name.partition("#")[2]) == ("urn:uuid", "release-v3")
+    assert (kind, name.partition("#")[2]) == ("urn:uuid", "release-v4")
     UUID(name.partition("#")[0])
     assert predicate.run_details.builder.id.startswith("urn:uuid:")
     assert predicate.run_details.metadata.started_on.seconds > 0
