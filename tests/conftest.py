@@ -21,7 +21,7 @@ _RELEASES = "test_release"
 """How the names of the files begin that share the costly fixture of releases."""
 _LONGEST = ("test_tone.py", "test_olive.py")
 _TURNS = itertools.count()
-_COSTLY = {"integration", "families"}
+_COSTLY = {"integration", "families", "slurm"}
 """Folders of tests that need a toolchain."""
 
 

@@ -247,6 +247,7 @@ def test_two_builds_of_the_same_thing_work_once(running: Any, tmp_path: Path) ->
     assert "lora ..." not in "".join(waited[0].lines)
 
 
+@pytest.mark.slow
 def test_steps_that_are_the_same_run_once(quern: Quern, tmp_path: Path) -> None:
     """A model that is only quantized is its own tuned model, and a check may be there twice."""
     project = quick_project(tmp_path / "project", seed=31)

@@ -120,6 +120,7 @@ def test_steps_between_two_points_of_the_curve_are_told_with_loss_and_speed(
     assert told[-1].metrics["loss"] == pytest.approx(losses[3], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["theta", "partial"])
 def test_rotary_settings_reach_an_older_builder(
     directml_python: Path, odd: Path, tmp_path: Path, model: str

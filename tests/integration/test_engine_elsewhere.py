@@ -323,6 +323,7 @@ def test_a_job_that_nobody_waits_for(
     assert (project.folder / "dist/small/cpu/model/whole").is_file()
 
 
+@pytest.mark.slow
 def test_attach_goes_on_to_the_end_of_a_build_that_nobody_waited_for(
     fresh: Quern, engine: EngineElsewhere, project: Project
 ) -> None:

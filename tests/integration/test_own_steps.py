@@ -108,6 +108,13 @@ def own_project(folder: Path, seed: int) -> Project:
     return project
 
 
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param("docker", marks=pytest.mark.engine),
+        pytest.param("venv", marks=pytest.mark.slow),
+    ],
+)
 def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     # As in test_build: results are shared between runtimes, and with what ran there.
     project = own_project(tmp_path / "project", seed=1 if runtime == "docker" else 2)
@@ -130,10 +137,11 @@ def test_own_pass_and_check(quern: Quern, tmp_path: Path, runtime: str) -> None:
     assert config["model"]["decoder"]["session_options"]["intra_op_num_threads"] == 2
 
 
+@pytest.mark.engine
 def test_a_check_of_ones_own_fails_and_travels(quern: Quern, tmp_path: Path) -> None:
-    project = own_project(tmp_path / "project", seed=2)
+    project = own_project(tmp_path / "project", seed=1)
     dist = tmp_path / "dist"
-    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "venv")
+    arguments = ("--config", str(project.config), "--dist", str(dist), "--runtime", "docker")
     assert quern("build", *arguments).code == 0
 
     helper = project.folder / "checks" / "rude.py"
@@ -198,6 +206,7 @@ def test_a_chain_that_ends_with_a_checkpoint(quern: Quern, tmp_path: Path) -> No
     assert "a checkpoint" in ran.stdout
 
 
+@pytest.mark.slow
 def test_an_onnx_model_that_is_there_already(quern: Quern, tmp_path: Path) -> None:
     built = quick_project(tmp_path / "project", seed=2)
     dist = tmp_path / "dist"

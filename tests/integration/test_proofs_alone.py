@@ -97,7 +97,7 @@ def composing(project: Path) -> None:
     (project / "apart.jsonl").write_text(text, "utf-8")
 
 
-@pytest.mark.usefixtures("toolchain_python", "directml_python")
+@pytest.mark.usefixtures("toolchain_python")
 @pytest.mark.parametrize(
     "kind", [*PROOFS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
 )

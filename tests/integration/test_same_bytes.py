@@ -141,6 +141,7 @@ def built(toolchain_python: Path, tiny: Path, tmp_path_factory: pytest.TempPathF
     return made
 
 
+@pytest.mark.slow  # tests/integration/test_release.py makes a release again in every run
 def test_again_in_another_place_and_mood(built: Built, tmp_path: Path) -> None:
     material = shutil.copytree(built.material, tmp_path / "ein anderer Ort" / "material")
     mood = {

@@ -56,6 +56,7 @@ def trained(python: Path, work: Path, material: Path, step: Step) -> StepResult:
     return plans.result(work, step.name)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_bytes_of_two_passes_a_step(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from tests.support.command import Quern
 
 TOOLCHAINS = (
     pytest.param("cpu", "venv"),
-    pytest.param("directml", "venv"),
+    pytest.param("directml", "venv", marks=pytest.mark.slow),
     pytest.param("cpu", "docker", marks=pytest.mark.engine),
     pytest.param("directml", "docker", marks=pytest.mark.engine),
 )
