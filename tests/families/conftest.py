@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.families.builds import place
-from tests.families.table import TARGETS, Family
+from tests.families.table import Family
 from tests.integration.conftest import cache_dir, toolchain_python, warm_runtime
 from tests.support.plans import ROOT
 from tests.support.warm_runtime import WarmRuntime
@@ -19,9 +18,7 @@ __all__ = ["cache_dir", "toolchain_python", "warm_runtime"]
 
 @pytest.fixture(scope="session")
 def runtime(warm_runtime: WarmRuntime) -> WarmRuntime:
-    """Return the runtime of all builds, with the toolchains ready."""
-    for target in TARGETS:
-        warm_runtime.prepare(place(target).toolchain, print)
+    """Return the runtime of all builds, each of which makes the toolchain that it needs ready."""
     return warm_runtime
 
 

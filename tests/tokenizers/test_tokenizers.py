@@ -143,7 +143,9 @@ def test_the_runtime_reads_texts_as_transformers_does(
     outcome = build(tmp_path / "config.toml", target, tmp_path / "dist", cache_dir, runtime)
     verdicts = {verdict.name: verdict for verdict in outcome.report.checks}
     if (tokenizer.name, target) in UNFIT:
-        assert {verdicts[proof].status for proof in ("tokenizer", "prompt_ids")} == {"failed"}
+        assert verdicts["tokenizer"].status == "failed"
+        # It asks with other ids, and crashes where its answers are held to labels.
+        assert "failed" in {one.status for one in outcome.report.checks if one.check == "quality"}
         return
     if tokenizer.name in PREFIXED:
         prompts = verdicts.pop("prompt_ids")
