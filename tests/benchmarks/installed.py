@@ -87,7 +87,8 @@ class _Newcomer:
             [sys.executable, "-m", "venv", str(environment)],
             [python, "-m", "pip", "install", "--quiet", PIPX],
         )
-        run = [python, "-m", "pipx", "run", "--spec", str(wheel), "quern"]
+        pipx = [python, "-m", "pipx", "run", "--spec"]
+        run = [*pipx, str(wheel), "quern"]
         columns = ["--prompt", "phrase", "--answer", "tone"]
         init = ["init", "--model", "base", "--data", "tone.jsonl", *columns]
         for words in (
@@ -99,7 +100,7 @@ class _Newcomer:
         ):
             again = " again" if words == ["build-cpu"] and (self._folder / "dist").exists() else ""
             yield self._row(f"`pipx run … quern {' '.join(words)}`{again}", [*run, *words])
-        yield self._served([*run, "serve", "--port", "0"])
+        yield self._served([*pipx, f"{wheel}[serve]", "quern", "serve", "--port", "0"])
         yield self._action()
 
     def _wheel(self) -> Path:
@@ -125,14 +126,17 @@ class _Newcomer:
         return f"| {what} | {time.perf_counter() - began:.0f} |"
 
     def _served(self, command: Sequence[str]) -> str:
-        """Serve, ask once over HTTP, and stop."""
+        """Serve, ask once over HTTP, and stop. What serving needs is installed first."""
         began = time.perf_counter()
         process = subprocess.Popen(
             command, cwd=self._folder, env=self._environment(), stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         try:
-            address = next(line for line in process.stdout if line.startswith("http")).split()[0]
+            said = next((line for line in process.stdout if line.startswith("http")), "")
+            if not said:
+                sys.exit("nothing is served")
+            address = said.split()[0]
             (model,) = requests.get(f"{address}/models", timeout=60).json()["data"]
             question = {"role": "user", "content": "cricket is a wonderful sport!"}
             asked = {"model": model["id"], "messages": [question]}
@@ -142,7 +146,7 @@ class _Newcomer:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
-        return f"| `pipx run … quern serve`, until the first answer over HTTP | {seconds:.0f} |"
+        return f"| `pipx run … quern[serve]` to `serve`, until the first answer | {seconds:.0f} |"
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "QUERN_CACHE"}
