@@ -57,6 +57,8 @@ def heeding_first_signal() -> Iterator[None]:
         raise
     finally:
         once.heard()
+        if once.signalled:
+            _end_without_half_made_handlers()
         # Python gives the signals their default action when it ends, unless they are ignored.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
@@ -188,6 +190,15 @@ class _Once:
             return
         self._since = None
         _signal_soon()
+
+
+def _end_without_half_made_handlers() -> None:
+    """Have no error of ``logging`` shown at the end: a handler that the signal left half made, as
+    while ``concurrent.futures`` is imported, cannot be flushed
+    (``shutdown`` in https://github.com/python/cpython/blob/3.11/Lib/logging/__init__.py)."""
+    import logging
+
+    logging.raiseExceptions = False
 
 
 def _say_unless_interrupt(unraisable: sys.UnraisableHookArgs) -> None:

@@ -176,6 +176,19 @@ def test_a_signal_in_text_that_is_run_as_code_keeps_the_exit_code(run: Run) -> N
     assert run("exec('stop(); wait()')") == (130, "")
 
 
+def test_a_signal_that_leaves_a_log_handler_half_made_shows_nothing(run: Run) -> None:
+    code, said = run(
+        """
+import logging
+half = logging.StreamHandler.__new__(logging.StreamHandler)
+logging.Handler.__init__(half)
+stop()
+wait()
+"""
+    )
+    assert (code, said) == (130, "")
+
+
 def test_other_errors_in_callbacks_are_shown(run: Run) -> None:
     code, said = run(
         """
