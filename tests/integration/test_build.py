@@ -161,6 +161,7 @@ def training_container(client: docker.DockerClient, build: Running) -> Any:
 
 
 @pytest.mark.engine
+@pytest.mark.slow  # tests/attack/test_life_cycle_machine.py has one killed for memory in every run
 def test_killed_container_is_said_and_the_next_run_resumes(
     quern: Quern, running: Any, docker_client: docker.DockerClient, tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_the_runtime_takes_the_threads_that_pages_say(bench: Bench) -> None:
     assert started[usual + 3] == started[usual] + 3
 
 
+@pytest.mark.slow
 def test_the_limits_of_the_target_hold_where_a_config_gives_none(bench: Bench) -> None:
     usual = load_target("cpu").limits.model_dump(mode="json")
     found = bench.verdicts(check("usual", "latency", "good/model", **PROVING, usual_limits=usual))
