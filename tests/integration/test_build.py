@@ -184,7 +184,11 @@ def test_killed_container_is_said_and_the_next_run_resumes(
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    # In every run, tests/attack/test_life_cycle.py has a SIGTERM that follows Ctrl-C.
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_interrupt_removes_the_container_within_ten_seconds(
     running: Any, docker_client: docker.DockerClient, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow
 from pipeline.data.token_rows import TokenRows
 from pipeline.data.tokens import Tokens
+own = tempfile.TemporaryDirectory()
+tempfile.tempdir = own.name
 chance = random.Random(1)
 def row():
     ids = tuple(chance.randrange(50_000) for _ in range(chance.randint(2, 300)))
