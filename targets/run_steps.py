@@ -35,7 +35,11 @@ def run_uncached(
     They read nothing but ``mounts``, and nothing of what they write is kept. Raises what
     :meth:`Runtime.run` raises.
     """
-    place_fields = {"toolchain": place.toolchain.digest, "absent_device": place.device.absence}
+    place_fields = {
+        "toolchain": place.toolchain.digest,
+        "absent_device": place.device.absence,
+        "emulation": place.device.emulation,
+    }
     request = RunRequest(
         plan=Plan(
             build=build,

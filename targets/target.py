@@ -55,7 +55,8 @@ class Target(Frozen):
     name: str
     description: str
     execution_provider: str
-    """The model builder's name of the execution provider: ``cpu``, ``cuda``, ``dml``."""
+    """The model builder's name of the execution provider: ``cpu``, ``cuda``, ``dml``,
+    ``webgpu``."""
     device: str
     """The device that runs the artifact: the name of a module of ``targets/devices/``."""
     trains: bool = False
@@ -68,6 +69,8 @@ class Target(Frozen):
     """Platforms by Docker's names; there is a lock for each."""
     room: Room
     precision: Precision
+    builder: dict[str, JsonValue] = Field(default_factory=dict)
+    """Parameters of the pass ``model_builder`` that are other than usual for this target."""
     separate_adapters: bool = False
     """Whether its runtime takes an adapter beside the model, and checks prove it."""
     limits: DefaultLimits
@@ -117,6 +120,7 @@ class Target(Frozen):
         return {
             "execution_provider": self.execution_provider,
             "precision": self.precision.default,
+            **self.builder,
         }
 
 

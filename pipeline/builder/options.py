@@ -42,6 +42,7 @@ _SWITCHES = {
     "include_hidden_states": "include_hidden_states",
     "cuda_graph": "enable_cuda_graph",
     "bf16_io": "use_cuda_bf16",
+    "fp32_io": "use_webgpu_fp32",
 }
 """Parameters that are off by default, and the builder's name for each."""
 

@@ -87,8 +87,8 @@ class ModelBuilderParams(Frozen):
     """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding, as
     ``embedding = "int4"`` does."""
     embedding: Literal["float", "int8", "int4"] | None = None
-    """Width of an embedding that shares no weights with the output layer. Default: ``int8`` on a
-    CPU if the linear layers are quantized, a quarter of the bytes at an error of half a percent;
+    """Width of an embedding that shares no weights with the output layer. Default: ``int8`` for
+    cpu and webgpu if the linear layers are quantized, a quarter of the bytes at an error of half a percent;
     elsewhere ``float``. Not for DirectML, which has no kernel for another."""
     nodes_to_exclude: tuple[str, ...] = ()
     """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
@@ -108,6 +108,10 @@ class ModelBuilderParams(Frozen):
     bf16_io: bool = False
     """Inputs, outputs and activations in bf16 instead of fp16, for models that overflow in fp16.
     Only for cuda with int4."""
+    fp32_io: bool = False
+    """Inputs, outputs and activations in fp32 instead of fp16, for GPUs and browsers that do not
+    compute in fp16. Only for webgpu, where it is the default; ``false`` halves the cache of keys and
+    values, and what is not quantized."""
     threads: int | None = Field(default=None, ge=1)
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: ``0`` for a
     CPU, which means one for each core of the machine that runs it, where ONNX Runtime GenAI itself
@@ -137,8 +141,8 @@ class ModelBuilderParams(Frozen):
         if precision not in _QUANTIZED:
             return table
         exact = precision == "int8" or table.get("bf16_io")
-        on_cpu = table.get("execution_provider", "cpu") == "cpu"
-        wide = "int8" if on_cpu else "float"
+        in_int8 = table.get("execution_provider", "cpu") in ("cpu", "webgpu")
+        wide = "int8" if in_int8 else "float"
         chosen = {
             "algorithm": "default" if exact else "k_quant",
             "embedding": "int4" if "Gather" in (table.get("op_types") or ()) else wide,
@@ -221,7 +225,8 @@ class ModelBuilderParams(Frozen):
         """Return the bytes per unquantized number."""
         if not self.is_quantized:
             return FORMATS[self.precision]
-        return FORMATS["fp32" if self.execution_provider == "cpu" else "fp16"]
+        in_fp32 = self.execution_provider == "cpu" or self.fp32_io
+        return FORMATS["fp32" if in_fp32 else "fp16"]
 
     def _quantized(self, name: str, rows: int, columns: int) -> float:
         """Return the size in bytes of a matrix: its weights, and one scale per block."""
@@ -272,6 +277,10 @@ class ModelBuilderParams(Frozen):
             enabled = [name for name in ("cuda_graph", "bf16_io") if getattr(self, name)]
             raise ValueError(
                 f"{', '.join(enabled)}: only the cuda target has it; set it below [targets.cuda]"
+            )
+        if self.execution_provider != "webgpu" and self.fp32_io:
+            raise ValueError(
+                "fp32_io: only the webgpu target has it; set it below [targets.webgpu]"
             )
         if "MatMul" not in self.op_types:
             raise ValueError("op_types without MatMul: the linear layers are what is quantized")

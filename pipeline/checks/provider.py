@@ -1,8 +1,9 @@
-"""Checks that the target's execution provider runs the graph, by its kernel table and a trace."""
+"""Checks that the target's execution provider runs the graph, and computes what the CPU's does."""
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +12,26 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from pipeline.checks.base import BaseCheck, Outcome
+from pipeline.contract.errors import BeyondCpuError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.result import Verdict
 from pipeline.contract.step import Inputs
 
 _FLOATS = {"float", "float16", "bfloat16", "double"}
-_STEPS = 4
+_IDS, _STEPS = range(8), 5
+"""The tokens that are run, and of how many the logits are compared: all before the last four are
+run at once, as a prompt is, these one by one."""
 
 
 class ProviderParams(Frozen):
-    """The limit."""
+    """The limits."""
 
     max_fallbacks: int = Field(default=0, ge=0)
     """How many nodes may run on the CPU instead of the target's provider."""
+    max_provider_error: float = Field(default=0.1, gt=0)
+    """Largest difference of the provider's logits from those of the CPU provider, relative to
+    these. Both round differently, which takes some percent; a kernel that computes something else
+    takes tens of percent."""
 
 
 class Check(BaseCheck[ProviderParams]):
@@ -34,9 +42,10 @@ class Check(BaseCheck[ProviderParams]):
 
     def run(self, inputs: Inputs, params: ProviderParams) -> Outcome:
         """Compare the graph with the kernel table; with the device, trace a few steps too."""
+        from pipeline.onnx.emulation import absence_of_provider
         from pipeline.onnx.genai_config import GenAiConfig
         from pipeline.onnx.graph import OnnxModel
-        from pipeline.verdicts.verdicts import problem_verdict
+        from pipeline.verdicts.verdicts import problem_verdict, unverified
 
         folder = inputs["artifact"]
         try:
@@ -45,12 +54,20 @@ class Check(BaseCheck[ProviderParams]):
         except ValueError as error:
             return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         provider = config.provider
-        coverage = _coverage(model, provider, params)
-        ran, figures = _ran(inputs, provider, params)
-        return Outcome((coverage, ran), {"provider": {"name": provider, **figures}})
+        why_absent = absence_of_provider(inputs, model)
+        coverage = _coverage(model, provider, params, traced=not why_absent)
+        if why_absent:
+            ran = unverified("nodes_off_provider", why_absent)
+            return Outcome((*coverage, ran), {"provider": {"name": provider}})
+        verdicts, figures = _ran(inputs, provider, params)
+        return Outcome((*coverage, *verdicts), {"provider": {"name": provider, **figures}})
 
 
-def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
+def _coverage(
+    model: Any, provider: str, params: ProviderParams, traced: bool
+) -> tuple[Verdict, ...]:
+    """Return the verdict by the kernel table. ONNX Runtime publishes none of some providers: of
+    these the trace shows as much, where it is made."""
     import onnxruntime
     from packaging.version import Version
 
@@ -59,15 +76,16 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
 
     table = read_table(provider)
     if table is None:
-        return unverified("nodes_without_kernel", f"there is no table of the kernels of {provider}")
+        why = f"there is no table of the kernels of {provider}"
+        return () if traced else (unverified("nodes_without_kernel", why),)
     missing = table.lacking(model)
     installed = onnxruntime.__version__
     source = f"table of onnxruntime {table.onnxruntime}"
     if len(missing) > params.max_fallbacks and Version(table.onnxruntime) < Version(installed):
         why = f"the {source} is older than {installed}: {summarize_problems(missing)}"
-        return unverified("nodes_without_kernel", why)
+        return (unverified("nodes_without_kernel", why),)
     nodes = len(model.nodes)
-    return limit_verdict(
+    verdict = limit_verdict(
         "nodes_without_kernel",
         len(missing),
         "<=",
@@ -76,17 +94,16 @@ def _coverage(model: Any, provider: str, params: ProviderParams) -> Verdict:
         detail=summarize_problems(missing)
         or f"all {nodes} nodes have a {provider} kernel ({source})",
     )
+    return (verdict,)
 
 
 def _ran(
     inputs: Inputs, provider: str, params: ProviderParams
-) -> tuple[Verdict, dict[str, JsonValue]]:
+) -> tuple[tuple[Verdict, ...], dict[str, JsonValue]]:
     from pipeline.onnx.providers import onnxruntime_name
-    from pipeline.verdicts.verdicts import limit_verdict, summarize_problems, unverified
+    from pipeline.verdicts.verdicts import limit_verdict, summarize_problems
 
-    if inputs.absent_device:
-        return unverified("nodes_off_provider", inputs.absent_device), {}
-    nodes = _trace(inputs["artifact"])
+    nodes, logits = _trace(inputs)
     name = onnxruntime_name(provider)
     counts: dict[str, JsonValue] = {}
     for node in nodes.values():
@@ -99,29 +116,52 @@ def _ran(
     ]
     if not counts.get(name):
         elsewhere = [f"no node ran on {name}", *elsewhere]
-    detail = summarize_problems(elsewhere) or f"{counts[name]} of {len(nodes)} nodes ran on {name}"
+    through = f", through {inputs.emulation}" if inputs.emulation else ""
+    detail = (
+        summarize_problems(elsewhere)
+        or f"{counts[name]} of {len(nodes)} nodes ran on {name}{through}"
+    )
     limit = params.max_fallbacks if counts.get(name) else 0
     verdict = limit_verdict(
         "nodes_off_provider", len(elsewhere), "<=", limit, unit="nodes", detail=detail
     )
-    return verdict, {"nodes": counts}
+    alike = () if provider == "cpu" else _alike(inputs, logits, params)
+    return (verdict, *alike), {"nodes": counts}
 
 
-def _trace(folder: Path) -> dict[str, dict[str, Any]]:
-    """Generate a few tokens and return, per node, the provider it ran on and its output types."""
+def _alike(inputs: Inputs, logits: Any, params: ProviderParams) -> tuple[Verdict, ...]:
+    """Return the verdict on the provider's ``logits``; none if the CPU cannot run the graph."""
+    from pipeline.onnx.closeness import closeness
+    from pipeline.onnx.session import Session
+    from pipeline.verdicts.verdicts import limit_verdict
+
+    try:
+        cpus = Session(inputs["artifact"], inputs.threads, cpu=True).logits(_IDS, _STEPS)
+    except BeyondCpuError:
+        return ()
+    compared = closeness([(logits, cpus)])
+    error = math.nan if compared is None else compared.error
+    detail = f"of {_STEPS} positions, against the CPU provider"
+    return (limit_verdict("provider_error", error, "<=", params.max_provider_error, detail=detail),)
+
+
+def _trace(inputs: Inputs) -> tuple[dict[str, dict[str, Any]], Any]:
+    """Run a few tokens and return, per node, the provider it ran on and its output types; and the
+    logits."""
     from pipeline.onnx.session import Session
 
     with tempfile.TemporaryDirectory() as scratch:
-        session = Session(folder, profile=Path(scratch) / "trace")
-        for _ in session.stream(range(_STEPS), _STEPS, never_end=True):
-            pass
+        session = Session(
+            inputs["artifact"], profile=Path(scratch) / "trace", emulated=bool(inputs.emulation)
+        )
+        logits = session.logits(_IDS, _STEPS)
         del session  # the trace is written when the runtime's objects are freed
         events = [
             event
             for file in Path(scratch).glob("trace*.json")
             for event in json.loads(file.read_text("utf-8"))
         ]
-    return {
+    nodes = {
         event["name"].removesuffix("_kernel_time"): {
             "provider": event["args"]["provider"],
             "types": {kind for shape in _outputs(event) for kind in shape},
@@ -129,6 +169,7 @@ def _trace(folder: Path) -> dict[str, dict[str, Any]]:
         for event in events
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
     }
+    return nodes, logits
 
 
 def _outputs(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -120,6 +120,8 @@ class Step(Frozen):
     """Whether it gets a folder that is kept after a failed run: :func:`unfinished_root`."""
     absent_device: str = ""
     """Why the target's device cannot run this step, which then uses the CPU; empty if it can."""
+    emulation: str = ""
+    """What runs the target's provider on the CPU in place of the device; empty for nothing."""
 
     @property
     def runs_code_of_the_user(self) -> bool:

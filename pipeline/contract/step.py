@@ -53,6 +53,8 @@ class Inputs:
     """Metrics of the steps that made the inputs, per role."""
     absent_device: str = ""
     """Why the target's device cannot be used here; empty if it can."""
+    emulation: str = ""
+    """What runs the target's provider on the CPU in place of an absent device; empty for nothing."""
     unfinished: Path | None = None
     """A folder that is kept after a failed or killed run, for a pass that ``resumes``."""
 

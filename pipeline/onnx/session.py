@@ -20,8 +20,10 @@ from pipeline.evaluation.scores import AskedPrompts, Reply
 from pipeline.evaluation.settings import GREEDY
 from pipeline.onnx.adapter_file import adapter_file
 from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
+from pipeline.onnx.emulation import emulate_vulkan
 from pipeline.onnx.errors import raising_artifact_errors
 from pipeline.onnx.genai_config import GenAiConfig
+from pipeline.onnx.plugin import load_plugin
 from pipeline.onnx.reference import Reference
 from pipeline.process.cpus import usable_cpus
 
@@ -45,6 +47,7 @@ class Session:
         cpu: bool = False,
         profile: Path | None = None,
         adapted: bool = True,
+        emulated: bool = False,
     ) -> None:
         """Load ``folder``. Raises :class:`ArtifactError` with the runtime's own message, and
         :class:`BeyondCpuError` for a graph that the CPU provider lacks kernels for: in bf16, or
@@ -55,14 +58,15 @@ class Session:
         if these are fewer. ``cpu`` runs it on the CPU whatever it was built for, so that results of
         every target can be checked on a machine without its hardware. ``profile`` is the prefix
         of the path of a JSON trace of all kernels, which is complete when the session is deleted.
-        An adapter in the folder is active, unless ``adapted`` is false.
+        An adapter in the folder is active, unless ``adapted`` is false. ``emulated`` runs its
+        provider without its device: :mod:`pipeline.onnx.emulation`.
         """
         import numpy as np
         import onnxruntime_genai
 
         started = time.monotonic()
         if not cpu:
-            _load_libraries(folder)
+            _load_libraries(folder, emulated)
         with _raising_beyond_cpu(folder, cpu), raising_artifact_errors(_LOADING):
             config = onnxruntime_genai.Config(str(folder))
             if cpu:
@@ -281,15 +285,20 @@ def _config(folder: Path) -> GenAiConfig:
         raise ArtifactError(str(error)) from error
 
 
-def _load_libraries(folder: Path) -> None:
-    """Load the CUDA libraries that were installed as wheels, which the loader does not find.
+def _load_libraries(folder: Path, emulated: bool) -> None:
+    """Load what the provider of ``folder`` needs and the loader does not find: CUDA's libraries
+    that were installed as wheels, a plugin.
 
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
     """
-    if _config(folder).provider == "cuda":
+    provider = _config(folder).provider
+    if provider == "cuda":
         import onnxruntime
 
         onnxruntime.preload_dlls()
+    if emulated:
+        emulate_vulkan()
+    load_plugin(provider)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
         report=report,
         metrics=metrics,
         absent_device=step.absent_device,
+        emulation=step.emulation,
         unfinished=_unfinished(step, plan),
     )
 

@@ -19,6 +19,9 @@ class Device:
     """Its name in the target's TOML file: that of a module of this package."""
     absence: str = ""
     """Why the toolchain cannot use it here; empty if it can."""
+    emulation: str = ""
+    """What computes on the CPU in its place where it is absent, so that its provider runs; empty if
+    nothing does. What that shows of its provider is shown, and nothing of its speed and memory."""
     description: str = ""
     """Its name, with its driver."""
     model: str = ""

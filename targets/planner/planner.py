@@ -340,6 +340,7 @@ class Planner:
                 code=self._files.code(call.name, call),
                 resumes=call.implementation.resumes,
                 absent_device=self._device.absence,
+                emulation=self._device.emulation,
             ),
             unkeyed=frozenset(call.implementation.sources),
             device=self._device.here if call.implementation.uses_device else None,

@@ -23,6 +23,7 @@ from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable, Interrupted
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, read_recipe
 from targets.toolchain.context import tar_stream
+from targets.toolchain.debian.extra_files import extra_files
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.engine import (
     data_root,
@@ -101,9 +102,8 @@ def recipe_digest(toolchain: Toolchain) -> str:
         shared / COMPILER,
         installer(toolchain).lock,
     ]
-    packages = lock_file(shared, toolchain.platform)
-    if packages.exists():
-        files.append(packages)
+    packages = (lock_file(shared, toolchain.platform), toolchain.files_lock)
+    files += [path for path in packages if path.exists()]
     digests = [sha256_of_file(path) for path in files]
     return sha256_of_bytes(json.dumps([toolchain.platform, digests]).encode())
 
@@ -295,6 +295,7 @@ def _build(
     wheelhouse = Wheelhouse(cache / "wheels")
     wheels = wheelhouse.ensure(toolchain, say)
     tools = wheelhouse.ensure(installer(toolchain), say)
+    extra = extra_files(toolchain, cache, say)
     tag = _tag(toolchain, base.identity)
     stage = uuid.uuid4().hex
     context: dict[str, Path | bytes] = {
@@ -303,6 +304,7 @@ def _build(
         COMPILER: shared / COMPILER,
         **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
         **{f"installer/{wheel.path.name}": wheel.path for wheel in tools},
+        **{f"lib/{name}": content for name, content in extra.items()},
     }
     say(f"building image {tag}")
     log = cache / "logs" / f"image-{tag.replace('/', '-').replace(':', '-')}.log"

@@ -43,15 +43,22 @@ class Toolchain:
         """Return the hash-locked requirements of this platform."""
         return self.image_dir / f"requirements.{self.platform.replace('/', '-')}.lock"
 
+    @property
+    def files_lock(self) -> Path:
+        """Return the lock of the files that it has beside its wheels; most have none."""
+        return self.image_dir / f"files.{self.platform.replace('/', '-')}.lock"
+
     @cached_property
     def digest(self) -> str:
-        """Return SHA-256 over lock, Python version, platform and environment.
+        """Return SHA-256 over locks, Python version, platform and environment.
 
         It is part of every pass key, and deliberately independent of the runtime: docker and venv
         share one cache.
         """
+        files = self.files_lock
         facts = {
             "lock": sha256_of_file(self.lock),
+            **({"files": sha256_of_file(files)} if files.exists() else {}),
             "python": self.python,
             "platform": self.platform,
             "environment": dict(sorted(self.environment.items())),

@@ -12,6 +12,7 @@ from filelock import FileLock
 from targets.atomic import sibling_folder
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
+from targets.toolchain.debian.extra_files import extra_files
 from targets.toolchain.image import COMPILER, base_dir
 from targets.toolchain.platforms import native
 from targets.toolchain.run_tool import ToolFailed, run_tool
@@ -112,6 +113,9 @@ def _make(toolchain: Toolchain, cache: Path, folder: Path, say: Callable[[str], 
                 environment=unpacked,
             )
             compiler = base_dir(toolchain) / COMPILER
+            for name, content in extra_files(toolchain, cache, say).items():
+                (partial / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
+                (partial / "lib" / name).write_bytes(content)
             run_tool([str(python), str(compiler)], tool="compileall", environment=dict(os.environ))
         except ToolFailed as error:
             raise EnvironmentUnable(

@@ -13,6 +13,7 @@ from targets.cli.json_output import print_json_result
 from targets.errors import EnvironmentUnable
 from targets.target import ALL, IMAGES_DIR, Target, load_targets
 from targets.toolchain.base import read_recipe
+from targets.toolchain.debian.extra_files import lock_files
 from targets.toolchain.debian.package_lock import lock_packages
 from targets.toolchain.debian.packages import lock_file
 from targets.toolchain.host_lock import HOST_LOCKS, lock_host
@@ -59,6 +60,14 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
     for toolchain in _toolchains(chosen):
         name = str(toolchain.lock.relative_to(options.PROJECT))
         yield name, lock(toolchain, upgrade)
+        name = str(toolchain.files_lock.relative_to(options.PROJECT))
+        try:
+            changes = lock_files(toolchain, upgrade)
+        except EnvironmentUnable as unable:
+            echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
+            continue
+        if toolchain.files_lock.exists():
+            yield name, changes
     if not targets:
         yield from _lock_bases(upgrade)
     for target, toolchain in _builders(chosen):

@@ -45,6 +45,11 @@ def lock_packages(
     locked = resolve(recipe, platform)
     text = tomli_w.dumps(locked.model_dump(mode="json"))
     replace_file(file, f"{_HEADER.format(platform=platform)}\n{text}")
+    return changes_of(before, locked)
+
+
+def changes_of(before: PackageLock | None, locked: PackageLock) -> tuple[LockChange, ...]:
+    """Return the packages whose versions differ between the locks, sorted by name."""
     old = {one.name: one.version for one in before.package} if before else {}
     new = {one.name: one.version for one in locked.package}
     return tuple(
@@ -60,6 +65,24 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
     Raises ``EnvironmentUnable`` on a host that is not Debian, and if apt cannot resolve them.
     """
     places = mirrors(recipe.suite)
+    command = ("install", "--no-install-recommends", *_ESSENTIAL, *recipe.packages)
+    packages = _listed(places, platform, command)
+    return PackageLock(suite=recipe.suite, requested=recipe.packages, package=packages)
+
+
+def resolve_alone(suite: str, names: Sequence[str], platform: str) -> tuple[Package, ...]:
+    """Return the packages ``names`` of the release ``suite`` itself, without what they need.
+
+    Raises ``EnvironmentUnable`` as :func:`resolve`.
+    """
+    places = {name: uris for name, uris in mirrors(suite).items() if name == suite}
+    return _listed(places, platform, ("download", *names))
+
+
+def _listed(
+    places: Mapping[str, Sequence[str]], platform: str, command: Sequence[str]
+) -> tuple[Package, ...]:
+    """Return what apt would fetch from ``places`` for ``command``, sorted by name."""
     if not places:
         raise EnvironmentUnable(
             "apt of this machine has no mirror of Debian", "lock on a Debian host"
@@ -73,19 +96,15 @@ def resolve(recipe: Bootstrap, platform: str) -> PackageLock:
         options = _private_apt(Path(folder), places, platform.rpartition("/")[2])
         try:
             run_tool(["apt-get", *options, "--error-on=any", "update"], tool="apt-get")
-            requested = (*_ESSENTIAL, *recipe.packages)
             listing = run_tool(
-                ["apt-get", *options, "--print-uris", "--no-install-recommends", "--quiet=2",
-                 "install", *requested],
-                tool="apt-get",
-            )  # fmt: skip
+                ["apt-get", *options, "--print-uris", "--quiet=2", *command], tool="apt-get"
+            )
         except ToolFailed as error:
             raise EnvironmentUnable(
-                f"the base's packages cannot be resolved:\n{error.output.strip()}",
-                "check base.toml, and that apt's mirrors can be reached",
+                f"Debian's packages cannot be resolved:\n{error.output.strip()}",
+                "check the names in images/, and that apt's mirrors can be reached",
             ) from None
-    packages = sorted(packages_in(listing, places), key=lambda package: package.name)
-    return PackageLock(suite=recipe.suite, requested=recipe.packages, package=tuple(packages))
+    return tuple(sorted(packages_in(listing, places), key=lambda package: package.name))
 
 
 def require_none_older(versions: Mapping[str, str], locked: PackageLock) -> None:
