@@ -71,6 +71,8 @@ class Target(Frozen):
     precision: Precision
     builder: dict[str, JsonValue] = Field(default_factory=dict)
     """Parameters of the pass ``model_builder`` that are other than usual for this target."""
+    browsers: bool = False
+    """Whether browsers run its artifacts, so that ``use/`` has a page that does."""
     separate_adapters: bool = False
     """Whether its runtime takes an adapter beside the model, and checks prove it."""
     limits: DefaultLimits

@@ -87,9 +87,9 @@ class ModelBuilderParams(Frozen):
     """What is quantized: ``MatMul`` means the linear layers, ``Gather`` the embedding, as
     ``embedding = "int4"`` does."""
     embedding: Literal["float", "int8", "int4"] | None = None
-    """Width of an embedding that shares no weights with the output layer. Default: ``int8`` for
-    cpu and webgpu if the linear layers are quantized, a quarter of the bytes at an error of half a percent;
-    elsewhere ``float``. Not for DirectML, which has no kernel for another."""
+    """Width of an embedding that shares no weights with the output layer. Default: ``int8`` for cpu
+    and webgpu if the linear layers are quantized, a quarter of the bytes at an error of half a
+    percent; elsewhere ``float``. Not for DirectML, which has no kernel for another."""
     nodes_to_exclude: tuple[str, ...] = ()
     """Names of nodes that stay in floating point, e.g. ``/lm_head/MatMul``. Each must exist."""
     shared_embeddings: bool | None = None
@@ -110,8 +110,8 @@ class ModelBuilderParams(Frozen):
     Only for cuda with int4."""
     fp32_io: bool = False
     """Inputs, outputs and activations in fp32 instead of fp16, for GPUs and browsers that do not
-    compute in fp16. Only for webgpu, where it is the default; ``false`` halves the cache of keys and
-    values, and what is not quantized."""
+    compute in fp16. Only for webgpu, which sets it; ``false`` halves the cache of keys and values,
+    and what is not quantized."""
     threads: int | None = Field(default=None, ge=1)
     """Written as ``intra_op_num_threads`` into ``genai_config.json``. Default: ``0`` for a
     CPU, which means one for each core of the machine that runs it, where ONNX Runtime GenAI itself

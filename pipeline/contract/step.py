@@ -54,7 +54,7 @@ class Inputs:
     absent_device: str = ""
     """Why the target's device cannot be used here; empty if it can."""
     emulation: str = ""
-    """What runs the target's provider on the CPU in place of an absent device; empty for nothing."""
+    """What runs the target's provider on the CPU in place of the device; empty for nothing."""
     unfinished: Path | None = None
     """A folder that is kept after a failed or killed run, for a pass that ``resumes``."""
 

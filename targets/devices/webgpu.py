@@ -1,4 +1,4 @@
-"""Any GPU that WebGPU reaches: on Windows through Direct3D 12. Linux containers have no driver of one.
+"""Any GPU that WebGPU reaches: on Windows through Direct3D 12. Containers have no driver of one.
 
 Where there is none, SwiftShader computes on the CPU what a GPU would, if the toolchain has it.
 """

@@ -35,6 +35,8 @@ class Program:
     """Name of the adapter beside the model; empty if there is none."""
     context: int = _CONTEXT
     """Tokens of question and answer together, at most."""
+    weights: tuple[str, ...] = ()
+    """Names of the files with the graph's weights."""
     preloads: bool = False
     """Whether the libraries of the model's provider come as wheels, which no loader finds."""
 
@@ -82,6 +84,7 @@ def program_for(
         model=place,
         adapter=_adapter(model),
         context=_context(model),
+        weights=tuple(sorted(path.name for path in model.glob("*.data"))),
         preloads=preloads,
     )
 

@@ -1,10 +1,13 @@
-"""Writes `use/` beside an artifact: a program in each of five languages that asks it."""
+"""Writes `use/` beside an artifact: a program in each of five languages that asks it, and a page
+where browsers run it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from pipeline.contract.adapter_name import SUFFIX
 from pipeline.contract.data_spec import DataSpec
@@ -30,8 +33,9 @@ def python_literal(text: str) -> str:
     return repr(text)
 
 
-def json_literal(text: str) -> str:
-    """Return ``text`` as a literal of C#, Java and JavaScript, in ASCII."""
+def json_literal(text: JsonValue) -> str:
+    """Return ``text`` as a literal of C#, Java and JavaScript, in ASCII; of JavaScript, any value.
+    """
     return json.dumps(text)
 
 
@@ -53,20 +57,32 @@ _PROGRAMS: Mapping[str, Callable[[str], str]] = {
     "ask.mjs": json_literal,
 }
 """The programs, and how each writes a text."""
+_PAGE = "web/ask.js"
+"""The program of the page."""
+_PAGE_FILES = ("web/index.html", "web/package.json", "web/package-lock.json")
+"""What lies beside it: the page, and the libraries that it needs."""
 
 
 def render(name: str, program: Program) -> bytes:
     """Return the source of the program ``name``."""
-    environment = source_environment(Path(__file__).parent, _PROGRAMS[name])
+    literal = _PROGRAMS.get(name, json_literal)
+    environment = source_environment(Path(__file__).parent, literal)
     return environment.get_template(f"{name}.j2").render(p=program).encode()
 
 
 def use_files(program: Program, target: Target) -> dict[str, bytes]:
     """Return the files of ``use/`` that ask an artifact of ``target`` as ``program`` says."""
-    return {
+    files = {
         **{name: render(name, program) for name in _PROGRAMS},
         REQUIREMENTS: run_requirements(target),
     }
+    return files | page_files(program) if target.browsers else files
+
+
+def page_files(program: Program) -> dict[str, bytes]:
+    """Return the files of the page that asks an artifact in a browser as ``program`` says."""
+    beside = {name: (Path(__file__).parent / name).read_bytes() for name in _PAGE_FILES}
+    return {_PAGE: render(_PAGE, program), **beside}
 
 
 def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
@@ -77,6 +93,7 @@ def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
     program = program_for(spec, folder / "model", report.quality, PLACE, preloads(target))
     files = use_files(program, target) | foundry_file(report)
     for name, content in files.items():
+        (use / name).parent.mkdir(exist_ok=True)
         replace_file(use / name, content.decode())
 
 
