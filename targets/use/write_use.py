@@ -34,8 +34,7 @@ def python_literal(text: str) -> str:
 
 
 def json_literal(text: JsonValue) -> str:
-    """Return ``text`` as a literal of C#, Java and JavaScript, in ASCII; of JavaScript, any value.
-    """
+    """Return ``text`` as a literal of C#, Java and JavaScript, in ASCII; of the last any value."""
     return json.dumps(text)
 
 

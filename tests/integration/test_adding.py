@@ -21,10 +21,10 @@ from targets.config.olive.jsonc import parse
 IGNORED = (".nox", ".git", "dist", "__pycache__", ".pytest_cache", ".ruff_cache", ".parts")
 
 TARGET = """\
-description = "ONNX Runtime on what WebGPU reaches"
-execution_provider = "webgpu"
-device = "webgpu"
-image = "webgpu"
+description = "ONNX Runtime on what OpenVINO reaches"
+execution_provider = "openvino"
+device = "openvino"
+image = "openvino"
 python = "3.11"
 
 [room]
@@ -44,7 +44,7 @@ token_ms = { at_least = 50, per_gb = 75 }
 """
 
 DEVICE = '''\
-"""A GPU that WebGPU reaches."""
+"""What OpenVINO reaches."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from targets.toolchain.toolchain import Toolchain
 
 def find(_toolchain: Toolchain) -> Device:
     """Return that there is none."""
-    return Device("webgpu", "no adapter answers")
+    return Device("openvino", "no adapter answers")
 '''
 
 HALVED = '''\
@@ -140,10 +140,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with one more of each, and a build that uses them."""
     copy = tmp_path_factory.mktemp("extended") / "quern"
     shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*IGNORED))
-    shutil.copytree(copy / "images" / "cpu", copy / "images" / "webgpu")
+    shutil.copytree(copy / "images" / "cpu", copy / "images" / "openvino")
     for place, text in {
-        "targets/webgpu.toml": TARGET,
-        "targets/devices/webgpu.py": DEVICE,
+        "targets/openvino.toml": TARGET,
+        "targets/devices/openvino.py": DEVICE,
         "pipeline/passes/halved.py": HALVED,
         "pipeline/checks/politeness.py": CHECK,
         "targets/cli/commands/say_hello.py": COMMAND,
@@ -173,29 +173,31 @@ def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_was_added_is_planned_for_what_was_added(extended: Path) -> None:
-    asked = ("--config", "configs/more.toml", "--target", "webgpu")
+    asked = ("--config", "configs/more.toml", "--target", "openvino")
     ran = run(extended, "-m", "targets", "plan", *asked, "--json")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (plan,) = json.loads(ran.stdout)["plans"]
     steps = {step["name"]: step for step in plan["steps"]}
     assert steps["halved"]["params"] == {"divisor": 2.0}
-    assert steps["politeness"]["target"] == "webgpu"
-    assert steps["model_builder"]["params"]["execution_provider"] == "webgpu"
+    assert steps["politeness"]["target"] == "openvino"
+    assert steps["model_builder"]["params"]["execution_provider"] == "openvino"
 
 
 def test_its_device_is_looked_for(extended: Path) -> None:
-    ran = run(extended, "-m", "targets", "doctor", "--target", "webgpu", "--json")
+    ran = run(extended, "-m", "targets", "doctor", "--target", "openvino", "--json")
     found = {finding["message"] for finding in json.loads(ran.stdout)["findings"]}
-    assert "webgpu: no adapter answers" in found, ran.stdout
+    assert "openvino: no adapter answers" in found, ran.stdout
 
 
 def test_an_olive_file_that_names_its_provider_is_for_it(extended: Path) -> None:
     raw = parse((extended / "configs" / "olive" / "olive-config.json").read_text())
-    raw["engine"]["execution_providers"] = ["WebGpuExecutionProvider"]
-    (extended / "configs" / "olive" / "webgpu.json").write_text(json.dumps(raw))
-    ran = run(extended, "-m", "targets", "plan", "--config", "configs/olive/webgpu.json", "--json")
+    raw["engine"]["execution_providers"] = ["OpenVINOExecutionProvider"]
+    (extended / "configs" / "olive" / "openvino.json").write_text(json.dumps(raw))
+    ran = run(
+        extended, "-m", "targets", "plan", "--config", "configs/olive/openvino.json", "--json"
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert [plan["target"] for plan in json.loads(ran.stdout)["plans"]] == ["webgpu"]
+    assert [plan["target"] for plan in json.loads(ran.stdout)["plans"]] == ["openvino"]
 
 
 def test_schema_and_reference_page_have_them(extended: Path) -> None:
@@ -204,14 +206,14 @@ def test_schema_and_reference_page_have_them(extended: Path) -> None:
     assert "```toml\n[passes.halved]\ndivisor = 2.0\n```" in page
     assert "| `min_politeness` | number | `0.5` | Least share of polite answers. |" in page
     schema = json.loads((extended / "configs" / "schema.json").read_text())
-    assert "webgpu" in schema["properties"]["targets"]["properties"]
+    assert "openvino" in schema["properties"]["targets"]["properties"]
 
 
 def test_the_command_is_one_and_a_session(extended: Path) -> None:
     assert run(extended, "-m", "targets", "say-hello").stdout == "hello\n"
     listed = run(extended, "nox", "--list").stdout
     assert "- say-hello -> Greet the user." in listed
-    assert "- build-webgpu -> " in listed
+    assert "- build-openvino -> " in listed
 
 
 @pytest.mark.parametrize("tool", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)])
@@ -222,9 +224,9 @@ def test_the_project_with_them_is_linted_and_typed(extended: Path, tool: tuple[s
 
 def test_a_mistake_in_a_target_is_said_with_its_file(extended: Path) -> None:
     broken = extended / "targets" / "broken.toml"
-    broken.write_text(TARGET.replace('device = "webgpu"', 'device = "webgpuu"'))
+    broken.write_text(TARGET.replace('device = "openvino"', 'device = "openvinoo"'))
     ran = run(extended, "-m", "targets", "plan", "--target", "broken")
     broken.unlink()
     assert ran.returncode == 2, ran.stderr
     assert "broken.toml: device: " in ran.stderr
-    assert "did you mean 'webgpu'?" in ran.stderr
+    assert "did you mean 'openvino'?" in ran.stderr

@@ -9,6 +9,7 @@ from targets.config.olive.node import Fields, Node
 from targets.config.olive.search import DEFAULTS, SEARCHED
 from targets.config.olive.secrets import is_secret
 from targets.config.source_map import KeyPath
+from targets.target import load_target
 
 _PARAMS = (
     ("int4_block_size", "block_size"),
@@ -34,9 +35,13 @@ _SWITCHES = (
     "exclude_lm_head",
     "use_qdq",
     "use_8bits_moe",
-    "use_webgpu_fp32",
 )
-_CUDA = (("enable_cuda_graph", "cuda_graph"), ("use_cuda_bf16", "bf16_io"))
+_OF_ONE_TARGET = (
+    ("enable_cuda_graph", "cuda", "cuda_graph"),
+    ("use_cuda_bf16", "cuda", "bf16_io"),
+    ("use_webgpu_fp32", "webgpu", "fp32_io"),
+)
+"""Switches that have an effect for one target alone, and its parameter for each."""
 _EXTRACTED = (
     ("adapter_type", "lora", "only LoRA can be kept separate; others are merged"),
     ("save_format", "onnx_adapter", "the runtime loads no other format"),
@@ -123,8 +128,8 @@ def translate_builder(fields: Fields, place: KeyPath, draft: Draft, searched: bo
         if searched and key in _SEARCHABLE and _varied(node, place, key, draft):
             continue
         _param(node, (*place, key), draft, quantized or not name.startswith("int4_"))
-    for name, key in _CUDA:
-        _cuda(fields.take(name), place, key, draft)
+    for name, target, key in _OF_ONE_TARGET:
+        _of_target(fields.take(name), target, (*place, key), draft)
     for name in _SWITCHES:
         node = fields.take(name)
         value = node.flag() if node is not None else None
@@ -216,15 +221,16 @@ def _param(node: Node | None, path: KeyPath, draft: Draft, used: bool) -> None:
         draft.set(path, value, node)
 
 
-def _cuda(node: Node | None, place: KeyPath, key: str, draft: Draft) -> None:
-    """Write a switch that has an effect only for the cuda target."""
-    if node is None:
+def _of_target(node: Node | None, target: str, path: KeyPath, draft: Draft) -> None:
+    """Write a switch that has an effect only for ``target``."""
+    value = None if node is None else node.flag()
+    if node is None or value is None:
         return
-    value = node.flag()
-    if value:
-        draft.set(("targets", "cuda", *place, key), True, node)
-    elif value is False:
-        node.no_effect("it is off anyway")
+    usual = bool(load_target(target).builder.get(str(path[-1]), False))
+    if value == usual:
+        node.no_effect(f"it is {'on' if usual else 'off'} anyway")
+    else:
+        draft.set(("targets", target, *path), value, node)
 
 
 def _filename(node: Node | None) -> None:
