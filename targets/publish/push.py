@@ -17,7 +17,7 @@ from targets.report.dist import MODEL_DIR
 from targets.report.report_schema import Report
 from targets.target import load_target
 from targets.use.program import program_for
-from targets.use.wheels import preloads
+from targets.use.wheels import plugin, preloads
 from targets.use.write_use import USE_DIR, foundry_file, use_files
 
 CARD = "README.md"
@@ -52,7 +52,7 @@ def prepare_push(folder: Path, report: Report, card: Card, spec: DataSpec | None
         )
     model = folder / MODEL_DIR
     target = load_target(report.target)
-    program = program_for(spec, model, report.quality, _PLACE, preloads(target))
+    program = program_for(spec, model, report.quality, _PLACE, preloads(target), plugin(target))
     use = use_files(program, target)
     return Push(
         {

@@ -52,7 +52,7 @@ from targets.report.dist import MODEL_DIR
 from targets.target import Target, load_target
 from targets.use.asking import asking
 from targets.use.program import Program, program_for
-from targets.use.wheels import preloads, run_pins
+from targets.use.wheels import plugin, preloads, run_pins
 from targets.use.write_use import PLACE, USE_DIR, foundry_file, use_files
 from targets.version import quern_version
 
@@ -200,7 +200,7 @@ def _program(
         return None
     loaded = contents.loaded
     spec = None if loaded.main_data is None else loaded.config.data[loaded.main_data]
-    return program_for(spec, model, report.quality, PLACE, preloads(target))
+    return program_for(spec, model, report.quality, PLACE, preloads(target), plugin(target))
 
 
 def _made_from(contents: ReleaseContents) -> Iterator[MadeFrom]:

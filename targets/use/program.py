@@ -39,6 +39,9 @@ class Program:
     """Names of the files with the graph's weights."""
     preloads: bool = False
     """Whether the libraries of the model's provider come as wheels, which no loader finds."""
+    plugin: str = ""
+    """The Python package with the model's provider, which the runtime is told of; empty for most.
+    """
 
     @property
     def adapter_file(self) -> str:
@@ -73,6 +76,7 @@ def program_for(
     quality: Mapping[str, JsonValue],
     place: str,
     preloads: bool,
+    plugin: str = "",
 ) -> Program:
     """Return what a program must know that asks the artifact in the folder ``model``, which it
     finds at ``place``. ``spec`` is of the rows, and ``quality`` what was measured of it."""
@@ -86,6 +90,7 @@ def program_for(
         context=_context(model),
         weights=tuple(sorted(path.name for path in model.glob("*.data"))),
         preloads=preloads,
+        plugin=plugin,
     )
 
 

@@ -30,6 +30,13 @@ def preloads(target: Target) -> bool:
     return target.execution_provider in _LIBRARIES
 
 
+def plugin(target: Target) -> str:
+    """Return the Python package of the target's provider, if that is a plugin; else empty."""
+    name = f"onnxruntime-ep-{target.execution_provider}"
+    locked = any(pin.name == name for pin in run_pins(target))
+    return name.replace("-", "_") if locked else ""
+
+
 def run_requirements(target: Target) -> bytes:
     """Return ``requirements.txt``: a lock of :func:`run_pins`, with the hashes of their files."""
     return "".join(f"{pin.requirement()}\n" for pin in run_pins(target)).encode()

@@ -16,7 +16,7 @@ from targets.report.report_schema import Report
 from targets.report.templates import source_environment
 from targets.target import Target, load_target
 from targets.use.program import Program, program_for
-from targets.use.wheels import preloads, run_requirements
+from targets.use.wheels import plugin, preloads, run_requirements
 
 USE_DIR = "use"
 PLACE = "../model"
@@ -71,8 +71,10 @@ def render(name: str, program: Program) -> bytes:
 
 def use_files(program: Program, target: Target) -> dict[str, bytes]:
     """Return the files of ``use/`` that ask an artifact of ``target`` as ``program`` says."""
+    # The other languages have no package that says where a plugin is.
+    names = (ASK,) if program.plugin else tuple(_PROGRAMS)
     files = {
-        **{name: render(name, program) for name in _PROGRAMS},
+        **{name: render(name, program) for name in names},
         REQUIREMENTS: run_requirements(target),
     }
     return files | page_files(program) if target.browsers else files
@@ -89,7 +91,9 @@ def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
     use = folder / USE_DIR
     use.mkdir(exist_ok=True)
     target = load_target(report.target)
-    program = program_for(spec, folder / "model", report.quality, PLACE, preloads(target))
+    program = program_for(
+        spec, folder / "model", report.quality, PLACE, preloads(target), plugin(target)
+    )
     files = use_files(program, target) | foundry_file(report)
     for name, content in files.items():
         (use / name).parent.mkdir(exist_ok=True)

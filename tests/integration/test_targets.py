@@ -23,7 +23,7 @@ from tests.support.same_models import assert_same_model, facts
 
 @dataclass(frozen=True)
 class Built:
-    """Artifacts of the targets cpu and directml, and what the terminal showed."""
+    """Artifacts of the targets cpu, directml and webgpu, and what the terminal showed."""
 
     dist: Path
     options: tuple[str, ...]
@@ -41,7 +41,7 @@ def built(quern: Quern, tmp_path_factory: pytest.TempPathFactory) -> Built:
     project = quick_project(folder / "project", seed=5)
     dist = folder / "dist"
     options = ("--config", str(project.config), "--dist", str(dist), "--runtime", "docker")
-    ran = quern("build", "--target", "cpu", "--target", "directml", *options)
+    ran = quern("build", "--target", "cpu,directml,webgpu", *options)
     assert ran.code == 0, ran.stdout + ran.stderr
     return Built(dist, options, ran)
 
@@ -59,13 +59,18 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 pytestmark = pytest.mark.engine
 
 
-def test_one_training_run_feeds_both_targets(built: Built) -> None:
-    reports = [built.report(target) for target in ("cpu", "directml")]
+@pytest.mark.parametrize("target", ["directml", "webgpu"])
+def test_one_training_run_feeds_all_targets(built: Built, target: str) -> None:
+    reports = [built.report("cpu"), built.report(target)]
     first, second = ({step["name"]: step for step in report["passes"]} for report in reports)
     for shared in ("pretrain", "lora", "merge", "reference", "evaluate-tuned"):
         assert first[shared]["key"] == second[shared]["key"]
         assert second[shared]["cached"]
     assert first["model_builder"]["key"] != second["model_builder"]["key"]
+
+
+def test_directml_is_built_by_the_builder_of_its_runtime(built: Built) -> None:
+    reports = [built.report(target) for target in ("cpu", "directml")]
     versions = [report["toolchain"]["versions"] for report in reports]
     assert versions[0]["onnxruntime-genai"] != versions[1]["onnxruntime-genai"] == "0.13.1"
 
@@ -81,6 +86,20 @@ def test_what_is_not_proven_is_said_in_report_and_on_the_screen(built: Built) ->
     assert found["nodes_without_kernel"] == found["logits_error"] == found["tokenizer"] == "passed"
     assert "DirectML runs on Windows only" in built.ran.stdout
     assert "directml is unverified" in built.ran.stdout
+
+
+def test_webgpus_provider_runs_in_the_container_without_a_gpu(built: Built) -> None:
+    report = built.report("webgpu")
+    assert report["status"] == "unverified"
+    verdicts = {check["name"]: check for check in report["checks"]}
+    waiting = {name for name, check in verdicts.items() if check["status"] == "unverified"}
+    assert waiting == {"first_token_ms", "token_ms", "generates_on_provider"}
+    ran, alike = verdicts["nodes_off_provider"], verdicts["provider_error"]
+    assert (ran["status"], ran["value"]) == ("passed", 0)
+    assert "ran on WebGpuExecutionProvider, through SwiftShader" in ran["detail"]
+    assert alike["status"] == "passed"
+    # As close as two ways to round, and not the same bytes: two providers computed them.
+    assert 0 < alike["value"] < 0.05
 
 
 def test_directmls_older_builder_makes_the_same_bytes_when_it_writes_one_by_one(

@@ -13,6 +13,7 @@ TOOLCHAINS = (
     pytest.param("directml", "venv", marks=pytest.mark.slow),
     pytest.param("cpu", "docker", marks=pytest.mark.engine),
     pytest.param("directml", "docker", marks=pytest.mark.engine),
+    pytest.param("webgpu", "docker", marks=pytest.mark.engine),
 )
 
 

@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape, unescape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 from threading import Thread
 from typing import Any
 
@@ -21,6 +23,12 @@ QUIET = (
     *("--disable-default-apps", "--disable-extensions", "--hide-scrollbars"),
     "--disable-features=OptimizationHints,MediaRouter,Translate",
 )
+_WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+_TELL = """
+const tell = (found) => fetch("/told", { method: "POST", body: JSON.stringify(found) });
+addEventListener("error", (event) => tell({ error: event.message }));
+addEventListener("unhandledrejection", (event) => tell({ error: String(event.reason) }));
+"""
 _DARK = "--blink-settings=preferredColorScheme=0"
 _LIGHT = "--blink-settings=preferredColorScheme=1"
 
@@ -72,6 +80,20 @@ class Browser:
         assert match is not None, dumped[-500:]
         return json.loads(unescape(match[1]))
 
+    def told(self, folder: Path, script: str, seconds: float = 300) -> Any:
+        """Return what the module ``script`` tells, which gives it to ``tell``: on a page of a server
+        of ``folder``, in a browser whose WebGPU computes on the CPU."""
+        page = f"<!DOCTYPE html><meta charset=utf-8><body><script type=module>{_TELL}{script}"
+        (folder / "telling.html").write_text(f"{page}</script>", encoding="utf-8")
+        with _serving(folder) as (address, said), tempfile.TemporaryDirectory() as profile:
+            options = (*QUIET, *_WEBGPU, f"--user-data-dir={profile}")
+            command = [self.program, *options, f"{address}/telling.html"]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+                try:
+                    return json.loads(said.get(timeout=seconds))
+                finally:
+                    process.terminate()
+
     def fetched(self, page: Path) -> list[str]:
         """Return what was asked of any network while the page was open."""
         with _recording_proxy() as (address, requests):
@@ -89,6 +111,27 @@ class Browser:
                 check=True,
             )
         return done.stdout
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[tuple[str, Queue[bytes]]]:
+    """Yield the address of a server of ``folder``, and what pages of it send there."""
+    said: Queue[bytes] = Queue()
+
+    class Serve(SimpleHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    handler = partial(Serve, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", said
+        server.shutdown()
 
 
 @contextmanager

@@ -31,6 +31,9 @@ target_limits = false
 # Where the device is not here nothing is timed, and the limits are what is left to prove.
 [targets.directml.checks.latency]
 target_limits = true
+
+[targets.webgpu.checks.latency]
+target_limits = true
 """
 
 
