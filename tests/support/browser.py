@@ -81,8 +81,8 @@ class Browser:
         return json.loads(unescape(match[1]))
 
     def told(self, folder: Path, script: str, seconds: float = 300) -> Any:
-        """Return what the module ``script`` tells, which gives it to ``tell``: on a page of a server
-        of ``folder``, in a browser whose WebGPU computes on the CPU."""
+        """Return what the module ``script`` gives to ``tell``: on a page of a server of ``folder``,
+        in a browser whose WebGPU computes on the CPU."""
         page = f"<!DOCTYPE html><meta charset=utf-8><body><script type=module>{_TELL}{script}"
         (folder / "telling.html").write_text(f"{page}</script>", encoding="utf-8")
         with _serving(folder) as (address, said), tempfile.TemporaryDirectory() as profile:

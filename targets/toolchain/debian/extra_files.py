@@ -74,6 +74,10 @@ def extra_files(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -
     if recipe is None or not toolchain.files_lock.exists():
         return {}
     locked = read_lock(toolchain.files_lock)
+    if not locked.fits(recipe.suite, tuple(sorted(recipe.packages))):
+        raise EnvironmentUnable(
+            f"{toolchain.files_lock} is not of the packages in {RECIPE}", "run `nox -s lock`"
+        )
     _fetch_missing(locked, cache / "packages", say)
     return {
         name: content
@@ -134,7 +138,8 @@ def _files_of(package: Package, deb: Path, paths: Sequence[str]) -> dict[str, by
 
 
 def _content(archive: tarfile.TarFile, path: str) -> bytes:
-    file = archive.extractfile(f"./{path}")
-    if file is None:
-        raise BadPackage(f"{path} is no file")
+    member = archive.getmember(f"./{path}")
+    file = archive.extractfile(member)
+    if file is None or not member.isreg() or member.issparse():  # a sparse file may be endless
+        raise BadPackage(f"{path} is no plain file")
     return file.read()

@@ -152,13 +152,13 @@ def test_a_mac_is_told_what_it_can_build(system: System, tmp_path: Path) -> None
     plans = json.loads(everything.said.partition("{")[2].join(("{", "")))["plans"]
     built = {plan["target"] for plan in plans}
     if system is APPLE:
-        assert built == {"cpu", "cuda"}
+        assert built == {"cpu", "cuda", "webgpu"}
         assert "directml is left out" in everything.said
         assert "build it on linux/amd64" in everything.said
         assert (directml.code, "no directml toolchain" in directml.said) == (4, True)
         assert "directml: there is no directml toolchain for linux/arm64" in doctor.said
     else:
-        assert built == {"cpu", "cuda", "directml"}
+        assert built == {"cpu", "cuda", "directml", "webgpu"}
         assert directml.code == 0
         assert "x86-64-v3" not in doctor.said, "macOS says nothing of it"
 

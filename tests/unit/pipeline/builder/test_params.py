@@ -21,6 +21,7 @@ from pipeline.builder.supported import option_problems
         ({"execution_provider": "cuda"}, "k_quant", "float"),
         ({"execution_provider": "cuda", "bf16_io": True}, "default", "float"),
         ({"execution_provider": "dml"}, "k_quant", "float"),
+        ({"execution_provider": "webgpu", "fp32_io": True}, "k_quant", "int8"),
         ({"op_types": ["MatMul", "Gather"]}, "k_quant", "int4"),
         ({"algorithm": "rtn", "embedding": "float"}, "rtn", "float"),
     ],
@@ -39,6 +40,7 @@ def test_what_is_left_open_follows_from_precision_and_target(
     [
         ({"op_types": ["Gather"]}, "op_types without MatMul"),
         ({"execution_provider": "dml", "embedding": "int8"}, "DirectML has no kernel"),
+        ({"execution_provider": "cuda", "fp32_io": True}, "only the webgpu target has it"),
         (
             {"execution_provider": "cuda", "bf16_io": True, "algorithm": "k_quant"},
             "k_quant has no bf16",

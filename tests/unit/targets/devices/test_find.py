@@ -163,6 +163,17 @@ def test_windows_runs_directml_and_does_not_build_it() -> None:
         building_place(target, "windows/amd64")
 
 
+def test_where_no_gpu_is_webgpu_is_emulated() -> None:
+    device = place_of(load_target("webgpu"), "linux/amd64").device
+    assert not device.here
+    assert device.emulation == "SwiftShader"
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "directml"])
+def test_nothing_emulates_other_devices(name: str) -> None:
+    assert place_of(load_target(name), "linux/amd64").device.emulation == ""
+
+
 def test_a_platform_without_a_toolchain_is_said_with_those_there_are() -> None:
     with pytest.raises(EnvironmentUnable, match="no directml toolchain for linux/arm64") as caught:
         building_place(load_target("directml"), "linux/arm64")

@@ -44,7 +44,7 @@ def test_each_transformation_is_held_against_what_it_was_made_from(
     assert inputs(plan, "quality")["float_reference"] == "float_reference"
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda", "directml"])
+@pytest.mark.parametrize("name", ["cpu", "cuda", "directml", "webgpu"])
 def test_the_export_is_one_that_the_target_allows(name: str) -> None:
     precision = load_target(name).precision
     assert precision.float_export in precision.allowed

@@ -16,14 +16,17 @@ from pipeline.data.prompt_form import prompt_form
 from targets.target import load_target
 from targets.use.asking import asking
 from targets.use.program import Program, program_for
-from targets.use.wheels import run_requirements
+from targets.use.wheels import plugin, run_requirements
 from targets.use.write_use import (
     ASK,
+    REQUIREMENTS,
     c_literal,
     foundry_file,
     json_literal,
+    page_files,
     python_literal,
     render,
+    use_files,
 )
 from tests.support.reports import make_report
 
@@ -98,6 +101,7 @@ def test_without_a_data_set_it_is_the_users_message() -> None:
     [
         ("cpu", ["numpy", "onnxruntime", "onnxruntime-genai"]),
         ("directml", ["numpy", "onnxruntime-directml", "onnxruntime-genai-directml"]),
+        ("webgpu", ["numpy", "onnxruntime", "onnxruntime-ep-webgpu", "onnxruntime-genai"]),
     ],
 )
 def test_what_runs_it_is_pinned(target: str, names: list[str]) -> None:
@@ -193,3 +197,43 @@ def test_foundry_local_is_not_told_of_a_model_whose_adapter_it_would_leave_out()
     assert foundry_file(report)
     adapter = FileDigest(path="support.onnx_adapter", bytes=80, sha256="0f")
     assert not foundry_file(report.model_copy(update={"files": (*report.files, adapter)}))
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "directml"])
+def test_only_what_browsers_run_has_a_page_and_only_a_plugin_is_loaded(
+    target: str, tmp_path: Path
+) -> None:
+    written = program_for(None, tmp_path, {}, "model", False, plugin(load_target(target)))
+    files = use_files(written, load_target(target))
+    assert {"ask.py", "ask.cpp", "ask.mjs"} <= files.keys()
+    assert not [name for name in files if name.startswith("web/")]
+    assert b"register_execution_provider_library" not in files["ask.py"]
+
+
+def test_for_webgpu_the_provider_is_loaded_before_the_model_and_a_page_is_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model.onnx.data").touch()
+    target = load_target("webgpu")
+    files = use_files(program_for(None, tmp_path, {}, "model", False, plugin(target)), target)
+    source = files["ask.py"].decode()
+    assert "import onnxruntime_ep_webgpu as plugin" in source
+    assert source.index("register_execution_provider_library") < source.index("og.Model")
+    assert {name for name in files if not name.startswith("web/")} == {"ask.py", REQUIREMENTS}
+    assert '["model.onnx.data"]' in files["web/ask.js"].decode()
+    lock = json.loads(files["web/package-lock.json"])
+    fetched = [package for place, package in lock["packages"].items() if place]
+    assert all(package["integrity"].startswith("sha512-") for package in fetched)
+    pinned = json.loads(files["web/package.json"])["dependencies"]
+    assert lock["packages"][""]["dependencies"] == pinned
+    for name in pinned:
+        assert f"./node_modules/{name}/" in files["web/index.html"].decode()
+
+
+def test_the_page_cannot_be_left_by_words_of_the_config(tmp_path: Path) -> None:
+    words = "</script><b>`${alert(1)}\u2028\"'"
+    prompt = words.replace("{", "{{").replace("}", "}}") + "{text}"
+    spec = DataSpec.model_validate({**COMMON, "prompt": prompt})
+    script = page_files(program_for(spec, tmp_path, {}, "../model", False))["web/ask.js"].decode()
+    assert f"  {json.dumps(words)} + given[0]" in script
+    assert b"alert" not in page_files(program_for(spec, tmp_path, {}, "x", False))["web/index.html"]
