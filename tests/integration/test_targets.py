@@ -20,6 +20,20 @@ from tests.support.other_systems.system import SITE, WINDOWS
 from tests.support.quick_builds import quick_project
 from tests.support.same_models import assert_same_model, facts
 
+LEFT_TO_THE_CPU = "/model/layers.0/mlp/down_proj/MatMul_Q4"
+PROVIDER_CHECK = """
+import json
+from pathlib import Path
+from pipeline.checks.provider import Check, ProviderParams
+from pipeline.contract.step import Inputs
+
+inputs = Inputs(
+    {"artifact": Path("/model")}, None, 0, 2, None, absent_device="no GPU", emulation="SwiftShader"
+)
+found = Check().run(inputs, ProviderParams()).verdicts
+print(json.dumps([[verdict.name, verdict.status, verdict.detail] for verdict in found]))
+"""
+
 
 @dataclass(frozen=True)
 class Built:
@@ -100,6 +114,34 @@ def test_webgpus_provider_runs_in_the_container_without_a_gpu(built: Built) -> N
     assert alike["status"] == "passed"
     # As close as two ways to round, and not the same bytes: two providers computed them.
     assert 0 < alike["value"] < 0.05
+
+
+def test_nodes_that_webgpus_provider_leaves_to_the_cpu_are_found(
+    built: Built, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    shutil.copytree(built.dist / "small" / "webgpu" / "model", tmp_path / "model")
+    file = tmp_path / "model" / "genai_config.json"
+    config = json.loads(file.read_text())
+    (options,) = config["model"]["decoder"]["session_options"]["provider_options"]
+    options["webgpu"]["forceCpuNodeNames"] = LEFT_TO_THE_CPU
+    file.write_text(json.dumps(config))
+    image, _, _ = built.report("webgpu")["toolchain"]["image"].partition("@")
+    said = docker_client.containers.run(
+        image,
+        ["python", "-c", PROVIDER_CHECK],
+        working_dir="/project",
+        volumes={
+            str(plans.ROOT): {"bind": "/project", "mode": "ro"},
+            str(tmp_path / "model"): {"bind": "/model", "mode": "ro"},
+        },
+        network_mode="none",
+        remove=True,
+    )
+    verdicts = {name: (status, detail) for name, status, detail in json.loads(said)}
+    status, detail = verdicts["nodes_off_provider"]
+    assert status == "failed"
+    assert f"{LEFT_TO_THE_CPU} ran on CPUExecutionProvider" in detail
+    assert verdicts["provider_error"][0] == "passed", "the right numbers, from the wrong place"
 
 
 def test_directmls_older_builder_makes_the_same_bytes_when_it_writes_one_by_one(
