@@ -15,6 +15,8 @@ from pathlib import Path
 from pipeline.contract.step import Inputs
 from pipeline.onnx.graph import OnnxModel
 
+_DRIVER = Path(sys.prefix) / "lib" / "chromium-common"
+"""Where the toolchain has SwiftShader, and Vulkan's loader."""
 _HALF = 10
 """ONNX's number of the type float16."""
 
@@ -26,6 +28,8 @@ def absence_of_provider(inputs: Inputs, model: OnnxModel) -> str:
         return inputs.absent_device
     if _HALF in {value.type.tensor_type.elem_type for value in model.proto.graph.output}:
         return f"{inputs.absent_device}, and {inputs.emulation} does not compute in fp16"
+    if not _DRIVER.is_dir():
+        return f"{inputs.absent_device}, and this environment has no {inputs.emulation}"
     return ""
 
 
@@ -36,8 +40,7 @@ def emulate_vulkan() -> None:
 
     The provider looks for Vulkan's loader by name, and finds one that the process has loaded.
     """
-    folder = Path(sys.prefix) / "lib" / "chromium-common"
-    os.environ["VK_DRIVER_FILES"] = str(folder / "vk_swiftshader_icd.json")
+    os.environ["VK_DRIVER_FILES"] = str(_DRIVER / "vk_swiftshader_icd.json")
     # https://github.com/microsoft/onnxruntime/pull/32287
     os.environ["ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"] = "1"
-    ctypes.CDLL(str(folder / "libvulkan.so.1"), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(_DRIVER / "libvulkan.so.1"), ctypes.RTLD_GLOBAL)

@@ -7,6 +7,7 @@ In the tar, in this order::
     host/*.whl              Quern's own packages, for ``./nox`` itself
     images/TARGET.tar       the engine's image, as ``docker save`` writes it
     images/base.tar         the image from which it is built
+    packages/SHA256.deb     Debian packages of which a toolchain has single files
     wheels/*.whl            the wheels in the locks of the toolchains and of their installer
 """
 
@@ -26,11 +27,15 @@ WHEELS = "wheels/"
 HOST = "host/"
 IMAGES = "images/"
 BASE = "base/"
+PACKAGES = "packages/"
 BASE_IMAGE = f"{IMAGES}base.tar"
 
 _SHA256 = r"^[0-9a-f]{64}$"
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._+!-]*"
-_NAME = rf"^((wheels|host)/{_WORD}\.whl|images/{_WORD}\.tar|base/{_WORD}\.packages)$"
+_NAME = (
+    rf"^((wheels|host)/{_WORD}\.whl|images/{_WORD}\.tar|base/{_WORD}\.packages"
+    r"|packages/[0-9a-f]{64}\.deb)$"
+)
 
 
 class Member(Frozen):

@@ -14,10 +14,11 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pipeline.contract.sha256 import sha256_of_file
 from targets.errors import ConfigError, Problem
 from targets.toolchain.base import read_recipe
+from targets.toolchain.debian.extra_files import locked_packages
 from targets.toolchain.image import base_dir, image_labels, installer, recipe_digest
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
-from targets.transfer.bundle import HOST, WHEELS, BundledImage, Manifest
+from targets.transfer.bundle import HOST, PACKAGES, WHEELS, BundledImage, Manifest
 from targets.transfer.host_wheels import host_locks, host_pins
 from targets.transfer.read_bundle import Bundle, damaged
 from targets.transfer.saved_image import NotOneImage, SavedImage, read_saved
@@ -78,7 +79,7 @@ def _short(path: Path) -> Path:
 
 
 def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
-    """Raise ``CheckFailed`` unless the wheels are exactly those of the locks."""
+    """Raise ``CheckFailed`` unless the wheels and packages are exactly those of the locks."""
     pins = {
         pin
         for toolchain in toolchains
@@ -98,6 +99,10 @@ def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
     missing = sorted(str(pin) for pin in pins if not pin.sha256 & digests)
     if missing:
         raise damaged(bundle.path, f"there is no wheel of {', '.join(missing)}")
+    packages = {f"{PACKAGES}{digest}.deb" for one in toolchains for digest in locked_packages(one)}
+    brought = {member.name for member in bundle.manifest.below(PACKAGES)}
+    if brought != packages:
+        raise damaged(bundle.path, f"{min(brought ^ packages)} is not what a lock here pins")
     pinned = host_pins()
     for member in bundle.manifest.below(HOST):
         if member.sha256 not in pinned:

@@ -11,6 +11,7 @@ from docker import DockerClient
 
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
 from targets.toolchain.context import read_chunks
+from targets.toolchain.debian.extra_files import extra_packages
 from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -19,6 +20,7 @@ from targets.transfer.bundle import (
     BASE_IMAGE,
     HOST,
     IMAGES,
+    PACKAGES,
     SCHEMA_VERSION,
     WHEELS,
     BundledBase,
@@ -61,6 +63,8 @@ def export_bundle(
         **_named(WHEELS, _wheels(toolchains, cache, say)),
         **_named(HOST, host_wheels(cache, say)),
     }
+    for toolchain in toolchains:
+        files |= _named(PACKAGES, extra_packages(toolchain, cache, say).values())
     images = None if client is None else _images(client, toolchains, recipe, cache, say)
     packages = packages_file(recipe, cache)
     if packages.exists():

@@ -15,7 +15,7 @@ from targets.toolchain.base import adopt_base, find_base, packages_file, read_re
 from targets.toolchain.image import adopt_image, base_dir, find_image
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
-from targets.transfer.bundle import BASE, WHEELS, BundledImage, Manifest
+from targets.transfer.bundle import BASE, PACKAGES, WHEELS, BundledImage, Manifest
 from targets.transfer.compatibility import require_fit, require_images, require_pinned
 from targets.transfer.engine_images import load
 from targets.transfer.progress import Say, gigabytes, with_progress
@@ -74,6 +74,11 @@ def import_bundle(
             lambda name: bundle.chunks(WHEELS + name),
         )
         _packages(bundle, toolchains[0], cache)
+        for member in bundle.manifest.below(PACKAGES):
+            file = cache / member.name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(file) as partial:
+                partial.write_bytes(b"".join(bundle.chunks(member.name)))
         return ImportResult(
             wheels=len(wheels),
             new_wheels=len(new),

@@ -71,21 +71,44 @@ def extra_files(toolchain: Toolchain, cache: Path, say: Callable[[str], None]) -
     ``EnvironmentUnable`` if one cannot be had, or lacks a file.
     """
     recipe = _recipe(toolchain)
-    if recipe is None or not toolchain.files_lock.exists():
+    files: dict[str, bytes] = {}
+    if recipe is not None:
+        for package, deb in extra_packages(toolchain, cache, say).items():
+            files |= _files_of(package, deb, recipe.packages[package.name])
+    return files
+
+
+def extra_packages(
+    toolchain: Toolchain, cache: Path, say: Callable[[str], None]
+) -> dict[Package, Path]:
+    """Return the packages whose files ``toolchain`` has, each with its file in ``cache``.
+
+    Raises ``EnvironmentUnable`` if one cannot be had.
+    """
+    locked = _locked(toolchain)
+    if locked is None:
         return {}
+    folder = cache / "packages"
+    _fetch_missing(locked, folder, say)
+    return {package: _kept(package, folder) for package in locked.package}
+
+
+def locked_packages(toolchain: Toolchain) -> tuple[str, ...]:
+    """Return the SHA-256 of the packages whose files ``toolchain`` has."""
+    locked = _locked(toolchain)
+    return () if locked is None else tuple(package.sha256 for package in locked.package)
+
+
+def _locked(toolchain: Toolchain) -> PackageLock | None:
+    recipe = _recipe(toolchain)
+    if recipe is None or not toolchain.files_lock.exists():
+        return None
     locked = read_lock(toolchain.files_lock)
     if not locked.fits(recipe.suite, tuple(sorted(recipe.packages))):
         raise EnvironmentUnable(
             f"{toolchain.files_lock} is not of the packages in {RECIPE}", "run `nox -s lock`"
         )
-    _fetch_missing(locked, cache / "packages", say)
-    return {
-        name: content
-        for package in locked.package
-        for name, content in _files_of(
-            package, _kept(package, cache / "packages"), recipe.packages[package.name]
-        ).items()
-    }
+    return locked
 
 
 def _recipe(toolchain: Toolchain) -> FilesRecipe | None:
