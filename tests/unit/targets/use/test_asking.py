@@ -235,5 +235,7 @@ def test_the_page_cannot_be_left_by_words_of_the_config(tmp_path: Path) -> None:
     prompt = words.replace("{", "{{").replace("}", "}}") + "{text}"
     spec = DataSpec.model_validate({**COMMON, "prompt": prompt})
     script = page_files(program_for(spec, tmp_path, {}, "../model", False))["web/ask.js"].decode()
-    assert f"  {json.dumps(words)} + given[0]" in script
+    (made,) = re.findall(r"wordsOf = \(given\) =>\n(.*) \+ given\[0\];\n", script)
+    pieces = made.replace('" + "', '", "')
+    assert "".join(json.loads(f"[{pieces}]")) == words
     assert b"alert" not in page_files(program_for(spec, tmp_path, {}, "x", False))["web/index.html"]
