@@ -292,6 +292,8 @@ def test_providers_choose_targets() -> None:
     engine = raw["engine"]
     engine["execution_providers"] = ["DmlExecutionProvider", "CUDAExecutionProvider"]
     assert document(raw)["default_targets"] == ["directml", "cuda"]
+    engine["execution_providers"] = ["WebGpuExecutionProvider"]
+    assert document(raw)["default_targets"] == ["webgpu"]
     engine["execution_providers"] = ["QNNExecutionProvider"]
     assert "no target of Quern runs on QNN" in refusals(raw)["engine.execution_providers"]
     engine["execution_providers"] = ["CpuExecutionProvider"]
@@ -299,6 +301,26 @@ def test_providers_choose_targets() -> None:
     # The accelerator decides where the engine does not.
     del engine["execution_providers"]
     assert document(raw)["default_targets"] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("option", "asked", "written"),
+    [
+        ("use_webgpu_fp32", False, {"webgpu": {"fp32_io": False}}),
+        ("use_webgpu_fp32", True, None),
+        ("enable_cuda_graph", True, {"cuda": {"cuda_graph": True}}),
+        ("enable_cuda_graph", False, None),
+    ],
+)
+def test_a_switch_of_one_target_is_set_for_it_unless_it_is_so_anyway(
+    option: str, asked: bool, written: dict[str, Any] | None
+) -> None:
+    raw = read_olive_file("tutorial.json")
+    (name,) = [key for key, one in raw["passes"].items() if one["type"] == "ModelBuilder"]
+    raw["passes"][name].setdefault("config", {})[option] = asked
+    targets = document(raw).get("targets")
+    wanted = {target: {"passes": {name: keys}} for target, keys in (written or {}).items()}
+    assert (targets or {}) == wanted
 
 
 def test_alternatives_of_one_key_must_agree() -> None:

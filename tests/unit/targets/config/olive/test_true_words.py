@@ -71,7 +71,7 @@ def test_the_loss_is_measured_as_often_as_there(arguments: Any, steps: int | Non
     "provider",
     [
         "QNNExecutionProvider",
-        "WebGpuExecutionProvider",
+        "OpenVINOExecutionProvider",
         "NvTensorRTRTXExecutionProvider",
     ],
 )
