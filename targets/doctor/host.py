@@ -107,4 +107,6 @@ def gpu(machine: Machine) -> Iterator[Finding]:
         else:
             checking = invocation(f"check-{name}")
             remedy = f"artifacts are built; `{checking}` verifies them where the device is"
-            yield Finding("warning", "gpu", f"{name}: {device.absence}", remedy, details)
+            through = f"; {device.emulation} runs its provider" if device.emulation else ""
+            message = f"{name}: {device.absence}{through}"
+            yield Finding("warning", "gpu", message, remedy, details)
