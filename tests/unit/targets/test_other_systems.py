@@ -123,7 +123,7 @@ def test_every_command_runs_on_windows(tmp_path: Path) -> None:
     said = ended["doctor"].said
     assert "Intel64 Family 6 Model 154" in said, "the registry has the CPU's name"
     assert "Docker Desktop" in said
-    assert "checks of directml artifacts run here" in said
+    assert "checks of directml, webgpu" in said
     assert "apt-get" not in said
     assert "use `--runtime venv`" not in said, "that sends in a circle"
     assert "build it on linux/amd64 or linux/arm64: `--runtime docker`" in ended["try"].said
