@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.attack import artifact_faults
-from tests.attack.planting import LACKING, copy_catalogue
+from tests.attack.planting import LACKING, MEANT, copy_catalogue
 from tests.support.command import Quern
 from tests.support.quick_builds import report_of
 from tests.support.warm_builds import warm_build
@@ -170,8 +171,13 @@ PARTS = {
         for fault in sorted(faults.keys() - FAULTS.keys() - LACKING)
     ],
 )
-def test_every_fault_of_the_catalogue_fails_the_build(faulty: Faulty, fault: str) -> None:
-    assert faulty.build(fault) == 3, faulty.failed
+def test_every_fault_of_the_catalogue_fails_the_build(
+    faulty: Faulty, fault: str, record_property: Callable[[str, object], None]
+) -> None:
+    code = faulty.build(fault)
+    record_property("failed", faulty.failed)
+    assert code == 3, faulty.failed
+    assert MEANT[fault] in faulty.failed, faulty.failed
 
 
 @pytest.mark.parametrize("times", sorted(MERGES))
