@@ -247,6 +247,11 @@ class Planner:
         plain: dict[Role, Input] = {"artifact": newest[kind]}
         if "adapter" in subjects:
             plain["adapter"] = subjects["adapter"]["model"]
+        if merge is not None:
+            plain["merged"] = merge.merged
+            plain["unmerged"], plain["merged_adapter"] = (
+                merge.inputs[name] for name in ("model", "adapter")
+            )
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):
