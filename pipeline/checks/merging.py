@@ -99,10 +99,10 @@ class Check(BaseCheck[MergingParams]):
             "from_base": change.from_base,
             "share": None if change.share != change.share else change.share,
         }
-        return Outcome((*verdicts, *_parts(inputs)), {"figures": figures})
+        return Outcome((*verdicts, *judge_parts(inputs)), {"figures": figures})
 
 
-def _parts(inputs: Inputs) -> tuple[Verdict, ...]:
+def judge_parts(inputs: Inputs) -> tuple[Verdict, ...]:
     """Return the verdicts on the merged model's weights, and on what lies beside them."""
     from pipeline.verdicts.verdicts import unverified
 
@@ -143,12 +143,14 @@ def _weights(inputs: Inputs) -> Verdict:
 
 def _files(inputs: Inputs) -> Verdict:
     """Return the verdict on what lies beside the weights."""
+    from pipeline.training.adapter_fit import changed_layers
     from pipeline.training.merged_as_asked import file_problems
     from pipeline.verdicts.verdicts import problem_verdict, unverified
 
     name = "merged_files"
     try:
-        problems = file_problems(inputs["merged"], inputs["unmerged"])
+        changed = changed_layers(inputs["merged_adapter"])
+        problems = file_problems(inputs["merged"], inputs["unmerged"], changed)
     except Exception as error:  # whatever transformers' code for a config raises
         return unverified(name, f"transformers cannot read the config: {error}")
     fine = "config, settings of answers, tokenizer and chat template are the base's"

@@ -26,17 +26,21 @@ _OF_THE_WRITER = {
 format."""
 _SMALL = 1e-2
 """A weight below this may be off by the rounding of a number of this size: sums cancel."""
-_HEAD = "lm_head"
+_HEAD, _TIED = "lm_head", "tie_word_embeddings"
 
 
-def file_problems(merged: Path, base: Path) -> list[str]:
+def file_problems(merged: Path, base: Path, changed: Collection[str]) -> list[str]:
     """Compare what lies beside the weights: config and settings of answers by what transformers
     reads there, the tokenizer, the chat template and all else by their bytes.
 
-    Raises whatever transformers raises for a config that it does not know.
+    Embedding and output layer need not be one tensor any more if they are of the layers that are
+    ``changed``. Raises whatever transformers raises for a config that it does not know.
     """
+    ours, theirs = _config(merged), _config(base)
+    if any(is_embedding(layer) or layer.endswith((_HEAD, "wte")) for layer in changed):
+        ours = {**ours, _TIED: theirs.get(_TIED)}
     return [
-        *(f"config.json: {text}" for text in _differences(_config(merged), _config(base))),
+        *(f"config.json: {text}" for text in _differences(ours, theirs)),
         *_of_answers(merged, base),
         *_of_other_files(merged, base),
     ]

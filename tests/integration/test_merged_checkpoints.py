@@ -23,34 +23,42 @@ WEIGHTS = {
     *("trained_matrix_a_thousandth_smaller", "trained_weight", "untrained_norm_a_little_larger"),
 }
 QUICK = {"r": 4, "max_steps": 2}
-KINDS = ("lora", "qlora", "loha")
-"""Kinds of adapters; all others are merged as one of these is."""
+USERS = ("lora", "rslora", "patterns", "dora", "whole", "loha", "lokr")
+"""Adapters that PEFT itself makes."""
 BUILT = [family for family in FAMILIES if family.result("cpu").word != "refused"]
 
 
 @dataclass(frozen=True)
 class Merge:
-    """An adapter of some kind that is trained and merged."""
+    """An adapter that is merged: one of a user's, or one that is trained for it."""
 
-    kind: str
+    name: str
+    trained: str = ""
+    """The pass that trains it."""
     model: SourceInput = plans.CHECKPOINT
     data: DataInput = plans.TONES
-    name: str = ""
 
     @property
     def merged(self) -> str:
         """Return the name of the step that merges it."""
-        return f"merged-{self.name or self.kind}"
+        return f"merged-{self.name}"
+
+    @property
+    def adapter(self) -> StepInput | SourceInput:
+        if self.trained:
+            return output_of(f"adapter-{self.name}")
+        return plans.material_input(f"adapters/{self.name}")
 
     def steps(self) -> list[Step]:
         """Return the steps that train, merge and check it."""
         base: Inputs = {"model": self.model}
-        parts: Inputs = {**base, "adapter": output_of(f"adapter-{self.merged}")}
+        parts: Inputs = {**base, "adapter": self.adapter}
         texts: Inputs = {**parts, "reference": output_of(f"reference-{self.merged}")}
         short = {"samples": 4, "long_tokens": 0}
         of_merged: Inputs = {"model": output_of(self.merged)}
+        training = step(f"adapter-{self.name}", "pass", base, QUICK, self.data, type=self.trained)
         return [
-            step(f"adapter-{self.merged}", "pass", base, QUICK, self.data, type=self.kind),
+            *([training] if self.trained else []),
             step(self.merged, "pass", parts, type="merge"),
             step(f"reference-{self.merged}", "pass", of_merged, short, self.data, type="reference"),
             step(f"adapted-{self.merged}", "pass", texts, type="adapted_reference"),
@@ -64,7 +72,7 @@ class Merge:
             "adapted_reference": output_of(f"adapted-{self.merged}"),
             "merged": output_of(merged),
             "unmerged": self.model,
-            "merged_adapter": output_of(f"adapter-{self.merged}"),
+            "merged_adapter": self.adapter,
         }
         return step(f"merging-{merged}", "check", inputs, type="merging")
 
@@ -73,7 +81,9 @@ class Merge:
 def work(toolchain_python: Path, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Merge, spoil copies, and check all."""
     work = tmp_path_factory.mktemp("merged") / "work"
-    merges = [Merge(kind) for kind in KINDS]
+    places = (material / "checkpoint", material / "adapters")
+    warm_output(toolchain_python, "tests.support.users_adapters", *places)
+    merges = [*map(Merge, USERS), Merge("qlora", "qlora")]
     steps = [one for merge in merges for one in merge.steps()]
     plans.must_run(toolchain_python, work, material, steps)
     plant(toolchain_python, work, merges[0].merged, *CHECKPOINT)
@@ -97,9 +107,9 @@ def require_passed(work: Path, merge: Merge) -> None:
         assert verdicts[name].status == "passed", verdicts[name]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_was_merged_passes(work: Path, kind: str) -> None:
-    require_passed(work, Merge(kind))
+@pytest.mark.parametrize("name", [*USERS, "qlora"])
+def test_what_was_merged_passes(work: Path, name: str) -> None:
+    require_passed(work, Merge(name))
 
 
 @pytest.mark.slow
@@ -110,7 +120,7 @@ def test_what_was_merged_passes_in_each_family(
     """Configs and tokens are as on the hub, and written by transformers when they are merged."""
     spec = plans.TONES.spec.model_copy(update={"chat": bool(family.template)})
     data = plans.TONES.model_copy(update={"spec": spec})
-    merge = Merge("lora", plans.material_input(family.name), data, family.name)
+    merge = Merge(family.name, "lora", plans.material_input(family.name), data)
     plans.must_run(toolchain_python, tmp_path / "work", untrained, merge.steps())
     require_passed(tmp_path / "work", merge)
 
