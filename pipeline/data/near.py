@@ -52,12 +52,12 @@ def sharing_a_half(
     our_columns = [array("q", column) for column in ours]
     # Few have: a table of one byte for each of many remainders finds those that may.
     size = 1 << max(10, (64 * len(our_columns[0])).bit_length())
-    mine = bytearray(size)
+    mine, rest = bytearray(size), size - 1
     for column in our_columns:
         for half in column:
-            mine[half % size] = 1
+            mine[half & rest] = 1
     mine[0] = 0
-    likely = {at for column in their_columns for at, half in enumerate(column) if mine[half % size]}
+    likely = {at for column in their_columns for at, half in enumerate(column) if mine[half & rest]}
     halves_of_theirs = {column[at] for column in their_columns for at in likely} - {0}
     found = [
         at

@@ -17,8 +17,9 @@ from pipeline.data.tokens import IGNORED, Tokens
 
 _BATCH = 1 << 20
 """Tokens that are written at a time; fewer than that are kept in memory."""
-_MAPPED = 256
-"""Rows that are read before their pages are given back."""
+_MAPPED = 16
+"""Rows that are read before their pages are given back: around each, a system may map a megabyte.
+"""
 
 
 class TokenRows(Sequence[Tokens]):

@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.contract.data_spec import DataSpec, Sequences, Split
 from pipeline.contract.events import Noted, Warned
-from pipeline.contract.plan import DataInput
+from pipeline.contract.plan import DataInput, SourceInput, StepInput
 from pipeline.contract.result import StepResult
 from pipeline.training.params import TOKENS
 from tests.support import plans
 from tests.support.warm_process import warm_code
 
+Inputs = dict[str, StepInput | SourceInput]
 LORA = {"max_steps": 6, "batch_size": 2, "dropout": 0.1, "logging_steps": 1}
 TONES = {"prompt": "{phrase}", "completion": "{tone}", "label": "tone"}
 
@@ -42,7 +43,7 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 CHAT = data("chat", "tones.jsonl")
 WHOLE = data("others", "tones.jsonl")
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any], DataInput]] = {
     "chat": ("lora", LORA, CHAT),
     "packing": ("lora", {**LORA, "packing": True, "max_length": 64}, CHAT),
     "text, by length": ("lora", {**LORA, "group_by_length": True}, data("text", "tones.jsonl")),
@@ -82,7 +83,7 @@ def test_a_training_has_the_same_bytes_where_a_step_made_its_tokens(
     limits |= {name: params[name] for name in limits if name in params}
     alone = plans.step(kind, "pass", {"model": plans.CHECKPOINT}, params, data=rows)
     made = plans.step("tokenize", "pass", {"model": plans.CHECKPOINT}, limits, data=rows)
-    inputs = {"model": plans.CHECKPOINT, TOKENS: plans.output_of("tokenize")}
+    inputs: Inputs = {"model": plans.CHECKPOINT, TOKENS: plans.output_of("tokenize")}
     after = plans.step("after", "pass", inputs, params, data=rows, type=kind)
 
     code, events, log = plans.run(toolchain_python, tmp_path / "work", material, [alone])
@@ -109,7 +110,7 @@ def test_its_tokens_are_those_of_transformers_and_no_row_is_read_again(
     folder = tmp_path / "work" / "tokenize" / "output"
     warm_code(toolchain_python, AS_TRANSFORMERS, material / "checkpoint", file, folder)
     file.unlink()
-    inputs = {"model": plans.CHECKPOINT, TOKENS: plans.output_of("tokenize")}
+    inputs: Inputs = {"model": plans.CHECKPOINT, TOKENS: plans.output_of("tokenize")}
     plans.must_run(
         toolchain_python,
         tmp_path / "work",
