@@ -46,8 +46,8 @@ A file of JSON Lines, each row a text of {_WORDS} words, of {_VOCABULARY:,} that
 of four labels. `plan` is the whole process, the first time with an empty cache and again with
 nothing changed: wall time, and the largest resident set of a process. Then a process of the
 toolchain reads the rows and makes tokens of training rows by a byte-level BPE of 16,000 tokens and
-the chat template, as the step `tokens-lora` does. Last a `lora` of {_STEPS} steps of 8 rows trains a
-model of two layers on a file of as many tokens as all its rows have; the peak is that of its
+the chat template, as the step `tokens-lora` does. Last a `lora` of {_STEPS} steps of 8 rows trains
+a model of two layers on a file of as many tokens as all its rows have; the peak is that of its
 result, with PyTorch and transformers. The aims of `plan` are those for a million rows."""
 
 

@@ -23,11 +23,9 @@ TONES = {"prompt": "{phrase}", "completion": "{tone}", "label": "tone"}
 
 
 def data(name: str, file: str, **parts: DataInput) -> DataInput:
-    return DataInput(
-        name=name,
-        rows=(plans.material_input(file),),
-        spec=DataSpec(path=file, **SPECS[name], **{role: of.name for role, of in parts.items()}),
-    ).model_copy(update={role.removesuffix("_data"): of for role, of in parts.items()})
+    named: dict[str, Any] = {role: part.name for role, part in parts.items()}
+    spec = DataSpec(path=file, **SPECS[name], **named)
+    return DataInput(name=name, rows=(plans.material_input(file),), spec=spec, **parts)
 
 
 SPECS: dict[str, dict[str, Any]] = {
