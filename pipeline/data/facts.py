@@ -13,7 +13,7 @@ from itertools import chain
 
 from pipeline.data.examples import Example
 from pipeline.data.near import halves
-from pipeline.data.normal_form import normal_words, normalized
+from pipeline.data.normal_form import normalized
 from pipeline.data.pictures import PICTURE
 
 _RANK = 16
@@ -113,13 +113,12 @@ class Facts:
     def add(self, example: Example) -> None:
         """Add the next example."""
         index = len(self.texts)
-        words = normal_words(example.text)
-        text = " ".join(words)
+        text = normalized(example.text)
         encoded = text.encode("utf-8", "surrogatepass")
         for ranks in self.ranks.values():
             ranks.add(encoded)
         self.texts.append(hash(text))
-        for column, half in zip(self.halves, halves(words, text), strict=True):
+        for column, half in zip(self.halves, halves(text), strict=True):
             column.append(half)
         answer = example.answer_words
         self.answers.append(hash((text, answer if example.label is None else example.label)))
