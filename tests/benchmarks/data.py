@@ -158,7 +158,9 @@ def _training(count: int, python: Path, made: Path) -> Row:
     params = {"max_steps": _STEPS, "batch_size": 8, "logging_steps": _STEPS}
     inputs = {"model": plans.material_input("model"), TOKENS: _kept(count)}
     step = plans.step("lora", "pass", inputs, params, data=plans.TONES)
-    plans.must_run(python, made / "work", made, [step], threads=usable_cpus())
+    # With something in its environment, the process is a new one.
+    own = {"PYTHONPATH": str(PROJECT)}
+    plans.must_run(python, made / "work", made, [step], threads=usable_cpus(), environment=own)
     peak = plans.result(made / "work", "lora").peak_rss_bytes / 1e6
     return Row(f"a training on {count:,} rows, its peak memory", f"{peak:.0f} MB")
 
