@@ -155,7 +155,7 @@ def _tokens(
 
 def _training(count: int, python: Path, made: Path) -> Row:
     """Return the peak memory of a training on so many rows, whose tokens are made."""
-    params = {"max_steps": _STEPS, "batch_size": 8, "logging_steps": _STEPS}
+    params = {"max_steps": _STEPS, "batch_size": 8, "eval_batch_size": 8, "logging_steps": _STEPS}
     inputs = {"model": plans.material_input("model"), TOKENS: _kept(count)}
     step = plans.step("lora", "pass", inputs, params, data=plans.TONES)
     # With something in its environment, the process is a new one.
