@@ -16,7 +16,7 @@ def test_ranks_that_begin_alike_are_in_their_order() -> None:
     # These two are the same number in floating point.
     kept += [b"\xff" * 7 + bytes([last]) + bytes(8) for last in (9, 8)]
     ranks = Ranks(0, "eval")
-    ranks.__setstate__((bytearray(b"".join(kept)),))  # noqa: PLC2801 - as a process gets them
+    ranks.__setstate__((bytearray(b"".join(kept)),))
     picks = [*chance.sample(range(500), 400), 500, 501]
     assert ranks.ordered(picks) == sorted(picks, key=kept.__getitem__)
 
