@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from pipeline.contract.plan import Plan, SourceInput, Step
+from pipeline.contract.plan import Plan, SourceInput, Step, StepInput
 from pipeline.data.findings import Look
-from pipeline.data.trained_view import TrainedView, trained_view
+from pipeline.data.trained_view import KEPT, TrainedView, trained_view
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
 from pipeline.training.loading import ModelLoading
-from pipeline.training.params import TrainingLoopParams
+from pipeline.training.params import TOKENS, TrainingLoopParams
 from targets.cache import Cache
 from targets.crashed_checks import run_plan
 from targets.disk import may_write
@@ -60,6 +60,10 @@ def rendered_rows(
     if training.cached is not None:
         return RenderedRows(trained_view(training.cached.result.metrics))
     made = {planned.step.name: planned.cached for planned in plan.steps}
+    tokens = training.step.inputs.get(TOKENS)
+    kept = made[tokens.step] if isinstance(tokens, StepInput) else None
+    if kept is not None:
+        return RenderedRows(trained_view(kept.result.metrics, KEPT))
     code = KnownCode(cache.root)
     step = _step(training, look, place, CodeDigests(read=code.read))
     code.save()

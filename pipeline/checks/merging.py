@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
+from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 
@@ -58,10 +59,13 @@ class LogitsChange:
 
 class Check(BaseCheck[MergingParams]):
     """Compare the logits of a merged model with those of its base and the adapter beside it, as
-    PEFT computes them. For a QLoRA adapter the base is the dequantized one it was merged into."""
+    PEFT computes them, and all that the adapter does not change with what the base has: weights,
+    config, settings of answers, tokenizer, chat template. For a QLoRA adapter the base is the
+    dequantized one it was merged into."""
 
     Params = MergingParams
-    needs: ClassVar[tuple[Role, ...]] = ("merged_reference", "adapted_reference")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("merged", "unmerged", "merged_adapter")
+    needs: ClassVar[tuple[Role, ...]] = ("merged_reference", "adapted_reference", *optional_needs)
     accepts: ClassVar[tuple[Kind, ...]] = ("onnx", "checkpoint")
 
     def run(self, inputs: Inputs, params: MergingParams) -> Outcome:
@@ -95,7 +99,62 @@ class Check(BaseCheck[MergingParams]):
             "from_base": change.from_base,
             "share": None if change.share != change.share else change.share,
         }
-        return Outcome(tuple(verdicts), {"figures": figures})
+        return Outcome((*verdicts, *judge_parts(inputs)), {"figures": figures})
+
+
+def judge_parts(inputs: Inputs) -> tuple[Verdict, ...]:
+    """Return the verdicts on the merged model's weights, and on what lies beside them."""
+    from pipeline.verdicts.verdicts import unverified
+
+    if {"merged", "unmerged", "merged_adapter"} <= inputs.paths.keys():
+        return _weights(inputs), _files(inputs)
+    why = "the checkpoints are not here"
+    return unverified("merged_weights", why), unverified("merged_files", why)
+
+
+def _weights(inputs: Inputs) -> Verdict:
+    """Return the verdict on each weight: the base's, with what PEFT adds to it."""
+    from dataclasses import replace
+
+    from pipeline.training.adapter_fit import changed_layers
+    from pipeline.training.merge_params import MergeParams
+    from pipeline.training.merged import NotMergeableByLayer
+    from pipeline.training.merged_as_asked import has_other_names, weight_problems
+    from pipeline.training.merging import merged_one_by_one
+    from pipeline.verdicts.verdicts import problem_verdict, unverified
+
+    name, merged, base = "merged_weights", inputs["merged"], inputs["unmerged"]
+    adapter, into = inputs["merged_adapter"], inputs.metrics.get("merged", {}).get("into", "auto")
+    parts = replace(inputs, paths={"model": base, "adapter": adapter})
+    changed = changed_layers(adapter)
+    params = MergeParams.model_validate({"into": into, "dtype": "fp32"})
+    try:
+        weights = merged_one_by_one(parts, params)
+        expected, dequantized = weights.tensors, weights.dequantized > 0
+        fine = f"the base's, and PEFT's sum in the {len(changed)} layers of the adapter"
+    except NotMergeableByLayer as reason:
+        if has_other_names(merged, base):
+            return unverified(name, str(reason))
+        expected, dequantized = {}, into == "dequantized"
+        fine = f"the base's, but for the {len(changed)} layers of the adapter: {reason}"
+    problems = weight_problems(merged, base, changed, expected, dequantized=dequantized)
+    return problem_verdict(name, problems, f"each weight is {fine}")
+
+
+def _files(inputs: Inputs) -> Verdict:
+    """Return the verdict on what lies beside the weights."""
+    from pipeline.training.adapter_fit import changed_layers
+    from pipeline.training.merged_as_asked import file_problems
+    from pipeline.verdicts.verdicts import problem_verdict, unverified
+
+    name = "merged_files"
+    try:
+        changed = changed_layers(inputs["merged_adapter"])
+        problems = file_problems(inputs["merged"], inputs["unmerged"], changed)
+    except Exception as error:  # whatever transformers' code for a config raises
+        return unverified(name, f"transformers cannot read the config: {error}")
+    fine = "config, settings of answers, tokenizer and chat template are the base's"
+    return problem_verdict(name, problems, fine)
 
 
 def change_of(merged: Sequence[Any], adapted: Sequence[Any], base: Sequence[Any]) -> LogitsChange:

@@ -20,6 +20,9 @@ Role = Literal[
     "float_reference",
     "merged_reference",
     "adapted_reference",
+    "merged",
+    "unmerged",
+    "merged_adapter",
     "base_timing",
 ]
 
@@ -64,6 +67,9 @@ ROLES: Mapping[Role, RoleSource] = {
     "adapted_reference": RoleSource(
         "unmerged", "adapted_reference", "adapted_reference", beside="merged_reference"
     ),
+    "merged": RoleSource("merged", travels=False),
+    "unmerged": RoleSource("unmerged", travels=False),
+    "merged_adapter": RoleSource("unmerged", travels=False),
     "base_timing": RoleSource("base", "time_base"),
 }
 """Their steps stand in a plan in this order."""

@@ -246,7 +246,9 @@ class AzureMLSystem(Frozen):
     (``az://ACCOUNT/CONTAINER/quern``) has the same bytes."""
     image_registry: Annotated[str, AfterValidator(is_image_registry)] | None = None
     """A repository of images that the compute may read, ``HOST/REPOSITORY``, which
-    ``images -- --push`` brings them to. Default: the workspace builds them from the same lock."""
+    ``images -- --push`` brings them to. What ``trust`` in ``[toolchain]`` says holds for it too:
+    the compute is told of no image that none of these keys signed. Default: the workspace builds
+    them from the same lock."""
     keyvault: Name | None = None
     """The key vault from which a job takes the hub's token, the secret ``hf-token``, as the
     compute's identity. Default: a job has no token."""

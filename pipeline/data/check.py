@@ -216,7 +216,9 @@ class _Settings:
         if self._unfilled:
             self._unfilled = {n for n in self._unfilled if _is_empty(values.get(n, ""))}
         if self._spec.label is not None:
-            self._add_label(text_of(values.get(self._spec.label)), (row.file, row.line))
+            label = text_of(values.get(self._spec.label))
+            if label not in self.labels:
+                self._add_label(label, (row.file, row.line))
 
     def _add_label(self, label: str, place: tuple[int, int]) -> None:
         if label in self.labels:
@@ -325,7 +327,9 @@ def _row_problems(
                 ),
             )
         elif columns[name] not in ("messages", "tokens"):
-            yield from _value_problems(row, name, row.values[name])
+            value = row.values[name]
+            if not isinstance(value, str) or is_blank(value):
+                yield from _value_problems(row, name, value)
     if spec.label is not None and spec.labels is not None and spec.label in row.values:
         label = text_of(row.values[spec.label])
         if label and label not in spec.labels:

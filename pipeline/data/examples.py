@@ -132,6 +132,7 @@ def example_maker(spec: DataSpec, labels: Sequence[str]) -> Callable[[Row, str],
     render = _renderer(spec)
     columns = _columns(spec)
     label_column, is_chat = spec.label, spec.is_chat
+    like = Example(0, (), "", is_chat, **settings)
 
     def make(row: Row, place: str) -> Example:
         values = {name: text_of(value) for name, value in row.values.items()}
@@ -142,20 +143,27 @@ def example_maker(spec: DataSpec, labels: Sequence[str]) -> Callable[[Row, str],
             label = values[label_column]
             choices = Choices(labels, lambda name: render({**values, label_column: name})[1])
         given = () if is_chat or not prompt else tuple(values.get(name, "") for name in columns)
-        return Example(
-            row.line,
-            prompt,
-            completion,
-            is_chat,
-            label,
-            choices,
-            row.file,
-            place,
+        return _made(
+            like,
+            line=row.line,
+            prompt=prompt,
+            completion=completion,
+            label=label,
+            choices=choices,
+            file=row.file,
+            named_place=place,
             given=given,
-            **settings,
         )
 
     return make
+
+
+def _made(like: Example, **fields: object) -> Example:
+    """Return the same as ``dataclasses.replace``, which takes three times as long: it is done for
+    every row."""
+    example = object.__new__(Example)
+    vars(example).update(vars(like), **fields)
+    return example
 
 
 def _columns(spec: DataSpec) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def look(parts: Parts) -> Look:
     trained, held_out = by_part["training"], by_part["held-out"]
     labels: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(by_part, 0))
     for name, part in by_part.items():
-        counts = Counter(part.facts.labels[index] for index in part.picks)
+        counts = Counter(indexed(part.facts.labels, part.picks))
         for number, count in counts.items():
             if number != NO_LABEL:
                 labels[part.facts.names[number]][name] = count
@@ -102,7 +102,7 @@ def _part(examples: Sequence[Example]) -> _Part:
 
 
 def _characters(part: _Part) -> Sequence[int]:
-    lengths = array("l", (part.facts.characters[index] for index in part.picks))
+    lengths = array("l", indexed(part.facts.characters, part.picks))
     return [] if len(lengths) and lengths[0] < 0 else lengths
 
 
@@ -135,9 +135,11 @@ def _swallowed(parts: Parts) -> Iterator[Finding]:
 
 
 def _repeated(parts: Sequence[_Part]) -> Iterator[Finding]:
-    several = occurring_twice(*(indexed(part.facts.answers, part.picks) for part in parts))
+    several = occurring_twice(*((part.facts.answers, part.picks) for part in parts))
     seen: set[int] = set()
     found = []
+    if not several:
+        return
     for part, position in _in_all(parts, lambda facts, index: facts.answers[index] in several):
         answer = part.facts.answers[part.picks[position]]
         if answer in seen:
@@ -150,7 +152,9 @@ def _repeated(parts: Sequence[_Part]) -> Iterator[Finding]:
 def _contradictions(parts: Sequence[_Part]) -> Iterator[Finding]:
     """Find rows with the same text that have several labels; without labels, several answers may
     be right."""
-    twice = occurring_twice(*(indexed(part.facts.texts, part.picks) for part in parts))
+    twice = occurring_twice(*((part.facts.texts, part.picks) for part in parts))
+    if not twice:
+        return
     repeated = _in_all(parts, lambda facts, index: facts.texts[index] in twice)
     answers: dict[int, set[int]] = defaultdict(set)
     for part, position in repeated:

@@ -28,18 +28,20 @@ def one_word_apart(texts: Iterable[Words], others: Iterable[Words]) -> dict[Word
     return found
 
 
-def halves(words: Sequence[str], text: str) -> tuple[int, int, int]:
-    """Return hashes of the halves of ``text``, which are ``words`` with a blank between them, by
-    which :func:`one_word_apart` groups texts at first: with texts that differ from it in one word,
-    it has one of them in common. All are 0 for a text that is not compared."""
-    count = len(words)
+def halves(text: str) -> tuple[int, int, int]:
+    """Return hashes of the halves of ``text``, a normalized one, by which :func:`one_word_apart`
+    groups texts at first: with texts that differ from it in one word, it has one of them in common.
+    All are 0 for a text that is not compared."""
+    count = text.count(" ") + 1
     if count < _FEWEST:
         return 0, 0, 0
     half = count // 2
-    size = len(" ".join(words[:half]))
-    begin, end = text[:size], text[size + 1 :]
+    words = text.split(" ", half)
+    end = words[half]
+    size = len(text) - len(end) - 1
+    begin = text[:size]
     if count % 2:  # against texts with a word more, its first half has one more word
-        return hash(begin), hash(text[: size + 1 + len(words[half])]), hash(end)
+        return hash(begin), hash(text[: size + 1 + end.index(" ")]), hash(end)
     return hash(begin), hash(end), hash(text[size - len(words[half - 1]) :])
 
 
@@ -52,12 +54,12 @@ def sharing_a_half(
     our_columns = [array("q", column) for column in ours]
     # Few have: a table of one byte for each of many remainders finds those that may.
     size = 1 << max(10, (64 * len(our_columns[0])).bit_length())
-    mine = bytearray(size)
+    mine, rest = bytearray(size), size - 1
     for column in our_columns:
         for half in column:
-            mine[half % size] = 1
+            mine[half & rest] = 1
     mine[0] = 0
-    likely = {at for column in their_columns for at, half in enumerate(column) if mine[half % size]}
+    likely = {at for column in their_columns for at, half in enumerate(column) if mine[half & rest]}
     halves_of_theirs = {column[at] for column in their_columns for at in likely} - {0}
     found = [
         at

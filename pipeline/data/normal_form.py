@@ -19,11 +19,8 @@ def as_seen(text: str) -> str:
 def normalized(text: str) -> str:
     """Return ``text`` after NFKC, case folding and white-space folding, and without characters that
     nobody sees, by which texts are compared."""
-    return " ".join(normal_words(text))
-
-
-def normal_words(text: str) -> list[str]:
-    """Return the words of ``text`` in that form."""
-    if not text.isascii():  # else these change nothing
+    if not text.isascii():
         text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
-    return text.casefold().split()
+    elif text.isprintable() and "  " not in text and " " not in (text[:1], text[-1:]):
+        return text.casefold()  # as most rows are: its words have one blank between them already
+    return " ".join(text.casefold().split())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from pipeline.contract.data_spec import Sequences
@@ -20,14 +21,16 @@ Drawn = tuple[Tokens, set[int]]
 """A sequence, and the indices of the rows in it."""
 
 
-def make_sequences(examples: Sequence[Example], codec: Codec, spec: Sequences) -> Tokenized:
-    """Return the training sequences of ``examples``.
+def make_sequences(
+    examples: Sequence[Example], codec: Codec, spec: Sequences, path: Path | None = None
+) -> Tokenized:
+    """Return the training sequences of ``examples``, written to a file at ``path`` if one is given.
 
     If all joined rows do not fill one sequence, the result is one shorter sequence, so that a small
     data set can be trained on. If rows are left out, there may be no sequence at all.
     """
     source = _Rows(examples, codec, spec)
-    sequences, used = TokenRows(), set[int]()
+    sequences, used = TokenRows(path=path), set[int]()
     for sequence, rows in _STRATEGIES[spec.strategy](source, spec):
         sequences.append(sequence)
         used |= rows

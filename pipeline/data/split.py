@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.contract.data_spec import Split
 from pipeline.data.examples import Example
-from pipeline.data.facts import Facts, Ranks, facts_of
+from pipeline.data.facts import Facts, Ranks, facts_of, indexed
 from pipeline.data.row_store import Picked
 
 TRAIN, VALIDATION, EVAL = range(3)
@@ -46,7 +46,7 @@ def sampled(facts: Facts, picks: Sequence[int], count: int | None) -> Sequence[i
     if count is None or count >= len(picks):
         return picks
     # Of rows with the same text, the first ones are taken: sorting is stable.
-    ranked = sorted(picks, key=facts.ranks[_SAMPLE].of)
+    ranked = facts.ranks[_SAMPLE].ordered(picks)
     return array("Q", sorted(ranked[:count]))
 
 
@@ -92,8 +92,9 @@ def divide(
     for group in drawn:
         part_of[group] = EVAL
     if share > 0:
-        remaining = [group for group in range(len(groups)) if part_of[group] != EVAL]
-        remaining.sort(key=lambda group: facts.ranks["validation"].of(groups.firsts[group]))
+        left = (first for first, part in zip(groups.firsts, part_of, strict=True) if part != EVAL)
+        ordered = facts.ranks["validation"].ordered(left)
+        remaining = array("Q", indexed(groups.numbers, ordered))
         for group in _draw(groups, remaining, share, spare=1):
             part_of[group] = VALIDATION
     parts = (array("Q"), array("Q"), array("Q"))
@@ -114,15 +115,16 @@ class _Groups:
         self.labels: list[str] = []
         """The first label of each group, in the order of the alphabet."""
         ranks: Ranks = facts.ranks["eval"]
-        before = None
-        for index in sorted(picks, key=ranks.of):
-            rank, label = ranks.of(index), facts.label(index) or ""
-            if rank != before:
+        heads = ranks.heads()
+        before = -1
+        for index in ranks.ordered(picks):
+            label = facts.label(index) or ""
+            if before < 0 or heads[index] != heads[before] or ranks.of(index) != ranks.of(before):
                 self.firsts.append(index)
                 self.labels.append(label)
-                before = rank
             elif label < self.labels[-1]:
                 self.labels[-1] = label
+            before = index
             self.numbers[index] = len(self.firsts) - 1
 
     def __len__(self) -> int:

@@ -45,7 +45,7 @@ class Template:
     def render(self, values: Mapping[str, str]) -> str:
         """Return the text with its fields filled in. Raises ``KeyError`` for a missing column."""
         return "".join(
-            literal if name is None else literal + values[name] for literal, name in self._parts
+            [literal if name is None else literal + values[name] for literal, name in self._parts]
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, groupby, islice, takewhile
 from operator import itemgetter
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -510,14 +511,16 @@ def tokenize(
     codec: Codec,
     max_length: int,
     too_long: Literal["drop", "cut", "error"] = "drop",
+    path: Path | None = None,
 ) -> Tokenized:
-    """Encode training rows of at most ``max_length`` tokens, each a sequence by itself.
+    """Encode training rows of at most ``max_length`` tokens, each a sequence by itself; they are
+    written to a file at ``path``, if one is given.
 
     Only completions carry loss, unless the example says otherwise. A row that is too long is left
     out (``drop``), loses the beginning of its prompt (``cut``; a row whose completion alone is too
     long is left out) or is refused (``error``). Raises :class:`StepError` with all that is refused.
     """
-    rows = TokenRows()
+    rows = TokenRows(path=path)
     lengths: list[int] = []
     too_long_rows: list[str] = []
     long_answers: list[str] = []

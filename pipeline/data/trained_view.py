@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 METRIC = "data"
 """Name of the training step's metric that holds a :class:`TrainedView`."""
 
+KEPT = "view"
+"""Name of the metric with one of a step that only makes tokens, whose training shows it."""
+
 _SAMPLES = 3
 _LONGEST = 600
 """Characters that are shown of a piece; of a longer one, both ends."""
@@ -59,10 +62,11 @@ class TrainedView(Frozen):
         return f"tokens of a row: {found}; max_length {self.max_length}{context}" if found else ""
 
 
-def trained_view(metrics: Mapping[str, JsonValue]) -> TrainedView | None:
-    """Return what a training step showed of its rows; ``None`` for other steps."""
+def trained_view(metrics: Mapping[str, JsonValue], name: str = METRIC) -> TrainedView | None:
+    """Return what a training step showed of its rows; ``None`` for other steps. ``name`` is that of
+    its metric."""
     try:
-        return TrainedView.model_validate(metrics[METRIC]) if METRIC in metrics else None
+        return TrainedView.model_validate(metrics[name]) if name in metrics else None
     except ValidationError:  # another step's metric of that name
         return None
 

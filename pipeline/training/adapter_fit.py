@@ -90,6 +90,17 @@ def adapter_layers(folder: Path) -> AdapterLayers:
     return layers
 
 
+def changed_layers(folder: Path) -> frozenset[str]:
+    """Return the layers that the adapter in ``folder`` changes: their matrices, or biases alone.
+
+    Raises as :func:`adapter_layers` does.
+    """
+    layers = adapter_layers(folder)
+    names = (name.removeprefix(PREFIX) for name in stored_in(folder / ADAPTER_WEIGHTS))
+    biases = (name.removesuffix(".bias") for name in names if name.endswith(".bias"))
+    return frozenset({*layers, *biases})
+
+
 def misfits(layers: AdapterLayers, shapes: Mapping[str, Shape]) -> Iterator[str]:
     """Yield how the adapter's ``layers`` differ from a model whose parameters have ``shapes``, with
     matrices as [out, in]."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".index.json", ".gguf")
-_REWRITTEN = ("config.json", "generation_config.json")
+REWRITTEN = ("config.json", "generation_config.json")
+"""Files that transformers writes with the weights."""
 
 
 def copy_other_files(base: Path, out_dir: Path) -> None:
     """Copy the files that are not weights: tokenizer, chat template, licence, code."""
-    for path in sorted(base.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.name.endswith(_WEIGHTS):
-            continue
-        if path.name not in _REWRITTEN or not (out_dir / path.name).exists():
+    for path in other_files(base):
+        if path.name not in REWRITTEN or not (out_dir / path.name).exists():
             shutil.copyfile(path, out_dir / path.name)
+
+
+def other_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a checkpoint that are not weights, in the order of their names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(_WEIGHTS):
+            yield path
 
 
 def remove_paths(out_dir: Path) -> None:

@@ -24,8 +24,8 @@ from pipeline.training.full_params import FullFinetuneParams
 from pipeline.training.loading import require_finite_weights
 from pipeline.training.named_kernels import named_kernels, unheld
 from pipeline.training.optimizers import available_optimizer, format_arguments
-from pipeline.training.params import FinetuneParams
-from pipeline.training.prepared_rows import prepare_rows
+from pipeline.training.params import TOKENS, FinetuneParams
+from pipeline.training.prepared_rows import kept_rows, prepare_rows
 from pipeline.training.trainee import Trainee, adapter, whole_model
 from pipeline.training.training_rows import token_count
 
@@ -76,7 +76,10 @@ def _finetune(
     if problems := params.problems_with(spec):
         raise StepError("; ".join(problems), cause="bad_input")
     tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
-    train, validation, view = prepare_rows(inputs, Codec(tokenizer), params)
+    if TOKENS in inputs.paths:
+        train, validation, view = kept_rows(inputs[TOKENS], inputs.metrics[TOKENS])
+    else:
+        train, validation, view = prepare_rows(inputs, Codec(tokenizer), params)
     if view.words:
         inputs.report.note(view.words)
     precision = _precision(params.precision)

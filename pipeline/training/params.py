@@ -73,6 +73,9 @@ _OPTIMIZER_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 }
 """The ``optim_args`` that transformers reads, per optimizer; it silently ignores all others."""
 
+TOKENS = "tokens"
+"""Role of the rows that a step before the training has tokenized; without it, the training does."""
+
 Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of steps, or a share of all steps."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pipeline.contract.data_spec import DataSpec, Sequences
@@ -33,17 +34,19 @@ def training_rows(
     spec: DataSpec,
     params: RowLimits,
     report: Reporter,
+    path: Path | None = None,
 ) -> Tokenized:
-    """Return ``examples`` as sequences; warns about those that were cut or left out.
+    """Return ``examples`` as sequences, written to a file at ``path`` if one is given; warns about
+    those that were cut or left out.
 
     Raises :class:`StepError` with all rows that are refused, and if there are examples and none of
     them can be used.
     """
     if spec.sequences is not None:
         require_usable(examples, codec)
-        rows = _sequences(part, examples, codec, spec.sequences, report)
+        rows = _sequences(part, examples, codec, spec.sequences, report, path)
     else:
-        rows = _single(part, examples, codec, params, report)
+        rows = _single(part, examples, codec, params, report, path)
     _warn_of_marks(part, examples, codec, report)
     return rows
 
@@ -54,9 +57,14 @@ def token_count(rows: Tokenized) -> int:
 
 
 def _sequences(
-    part: str, examples: Sequence[Example], codec: Codec, spec: Sequences, report: Reporter
+    part: str,
+    examples: Sequence[Example],
+    codec: Codec,
+    spec: Sequences,
+    report: Reporter,
+    path: Path | None,
 ) -> Tokenized:
-    sequences = make_sequences(examples, codec, spec)
+    sequences = make_sequences(examples, codec, spec, path)
     if examples and not sequences.rows:
         short = "has fewer than length tokens, or " if spec.drop_short else ""
         raise StepError(
@@ -84,8 +92,9 @@ def _single(
     codec: Codec,
     params: RowLimits,
     report: Reporter,
+    path: Path | None,
 ) -> Tokenized:
-    sequences = tokenize(examples, codec, params.max_length, params.too_long)
+    sequences = tokenize(examples, codec, params.max_length, params.too_long, path)
     if sequences.left_out:
         report.warn(
             f"{sequences.left_out} of {len(examples)} {part} rows are longer than max_length "

@@ -284,6 +284,12 @@ class Request:
         config = self.loaded.config
         return registry_of(config.toolchain, config.cache, self.loaded.path)
 
+    @property
+    def trust(self) -> tuple[Path, ...]:
+        """Return the keys of which one must have signed an image, whatever registry it is in."""
+        config = self.loaded.config
+        return trust_of(config.toolchain, config.cache, self.loaded.path)
+
 
 @dataclass(frozen=True)
 class SystemChoice:
@@ -497,12 +503,18 @@ def registry_of(
         is_image_registry(address)
     except ValueError as error:
         raise ConfigError([Problem(str(error), key=REGISTRY)]) from None
+    return RegistrySettings(address, trust_of(toolchain, shared, path))
+
+
+def trust_of(
+    toolchain: ToolchainTable, shared: SharedCacheTable | None, path: Callable[[str], Path]
+) -> tuple[Path, ...]:
+    """Return the keys for images that the environment names, else the tables of a config."""
     trust = toolchain.trust
     if trust is None:
         trust = shared.trust if shared is not None else ()
     keys = os.environ.get(REGISTRY_TRUST)
-    files = map(Path, keys.split(os.pathsep)) if keys else map(path, trust)
-    return RegistrySettings(address, tuple(files))
+    return tuple(map(Path, keys.split(os.pathsep)) if keys else map(path, trust))
 
 
 def require_here(requests: Iterable[Request], doing: str) -> None:

@@ -44,7 +44,9 @@ def elsewhere_of(
     origin = Origin(
         arguments=tuple(arguments), folder=str(Path.cwd()), system=chosen.name, table=chosen.table
     )
-    return elsewhere_by(origin, cache_root, detach=detach, registry=request.registry)
+    return elsewhere_by(
+        origin, cache_root, detach=detach, registry=request.registry, trust=request.trust
+    )
 
 
 def left_outputs(store: Cache, elsewhere: Elsewhere | None) -> LeftOutputs:

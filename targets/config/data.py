@@ -32,6 +32,11 @@ def fetch_step(name: str) -> str:
     return f"fetch-{name}"
 
 
+def tokens_step(training: str) -> str:
+    """Return the name of the step that makes tokens of the rows for the pass ``training``."""
+    return f"tokens-{training}"
+
+
 def main_data(data: Mapping[str, DataSpec]) -> str | None:
     """Return the data set for training and evaluation: the one that is no part of another.
 

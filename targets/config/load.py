@@ -31,7 +31,15 @@ from pipeline.reading.parquet_file import require_parquet
 from targets.config.adapter_folder import adapter_folder_problems, merge_only_problems
 from targets.config.chain import Chain, CheckCall, PassCall
 from targets.config.chain_reader import ChainReader
-from targets.config.data import fetch_step, main_data, mistakes, rows_step, with_commits, with_files
+from targets.config.data import (
+    fetch_step,
+    main_data,
+    mistakes,
+    rows_step,
+    tokens_step,
+    with_commits,
+    with_files,
+)
 from targets.config.documents import Document, is_olive, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
@@ -506,6 +514,7 @@ class _Loader:
         data = self._config.data.items()
         steps = {rows_step(name) for name, spec in data if spec.is_made}
         steps |= {fetch_step(name) for name, spec in data if spec.source is not None}
+        steps |= set(map(tokens_step, self._config.passes))
         for name in steps & {*self._config.passes, *self._config.checks}:
             kind = "passes" if name in self._config.passes else "checks"
             self._problem("this name is used by the step that makes rows", (kind, name))

@@ -22,6 +22,8 @@ from targets.planner.build_plan import BuildPlan
 
 _LITTLE = 1_000_000
 """Assumed size of small outputs (answers, rows, times), in bytes."""
+_TOKENS = 2
+"""Bytes of tokens for each byte of rows: four of a token, which is of some letters."""
 _LARGE = ("checkpoint", "adapter", "onnx")
 
 
@@ -117,6 +119,9 @@ def _written(
     if isinstance(call.params, EstimatesSpace):
         return call.params.writes(inputs)
     implementation = call.implementation
+    if implementation.produces == "tokens" and step.data is not None:
+        files = [sources[source.ref.root] for source in step.data.sources()]
+        return SpaceEstimate(_LITTLE + _TOKENS * sum(file.stat().st_size for file in files))
     if implementation.produces not in _LARGE:
         return SpaceEstimate(_LITTLE)
     alike = [

@@ -18,6 +18,7 @@ from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
 from pipeline.training.base_params import FetchParams
+from pipeline.training.params import TOKENS
 from targets.cache import Cache, CachedStep, runtime_of
 from targets.config.chain import CheckCall, PassCall
 from targets.config.hub_model import look_at_hub_model
@@ -29,7 +30,7 @@ from targets.planner.history import History
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.known_code import KnownCode
 from targets.planner.notes import note_on_tools, plan_notes
-from targets.planner.row_steps import fetch_call, rows_call
+from targets.planner.row_steps import FEW_ROWS, fetch_call, rows_call, tokens_call
 from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, RuntimeName
@@ -91,6 +92,7 @@ class Planner:
             consumed = call.implementation.consumes
             inputs = {role: newest[kind] for role, kind in consumed.items()}
             inputs |= self._enforced_check_inputs(call, newest, merge)
+            inputs |= self._tokens(call, newest)
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
@@ -194,6 +196,24 @@ class Planner:
             call=call,
         )
 
+    def _tokens(self, call: PassCall, newest: Mapping[Kind, Input]) -> dict[str, Input]:
+        """Return the tokens of the rows for a training; nothing where it makes them itself."""
+        if self._data is None or not self._has_many_rows(self._data):
+            return {}
+        making = tokens_call(call)
+        if making is None:
+            return {}
+        return {TOKENS: self._add_pass(making.name, making, {"model": newest["checkpoint"]})}
+
+    def _has_many_rows(self, data: DataInput) -> bool:
+        """Return whether making tokens of ``data`` is worth a step; of rows that a step makes, that
+        is not known, and so they count as many."""
+        every = tuple(data.all())
+        files = (file for one in every for file in self._loaded.data_files[one.name])
+        return any(one.spec.is_made for one in every) or (
+            sum(file.stat().st_size for file in files) > FEW_ROWS
+        )
+
     def _data_for(self, call: PassCall | CheckCall) -> DataInput | None:
         """Return the data set as a step sees it."""
         implementation = call.implementation
@@ -247,6 +267,11 @@ class Planner:
         plain: dict[Role, Input] = {"artifact": newest[kind]}
         if "adapter" in subjects:
             plain["adapter"] = subjects["adapter"]["model"]
+        if merge is not None:
+            plain["merged"] = merge.merged
+            plain["unmerged"], plain["merged_adapter"] = (
+                merge.inputs[name] for name in ("model", "adapter")
+            )
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):

@@ -1,17 +1,26 @@
-"""The steps that make the rows of a data set: one that fetches them, and one that changes them."""
+"""The steps that make the rows of a data set: one that fetches them, one that changes them, and one
+that makes tokens of them."""
 
 from __future__ import annotations
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.hub import FetchRowsParams
 from pipeline.passes.rows import RowsParams
+from pipeline.passes.tokenize import TokenizeParams
 from pipeline.run.registry import load_pass
+from pipeline.training.loading import ModelLoading
+from pipeline.training.params import TrainingLoopParams
 from targets.config.chain import PassCall
-from targets.config.data import fetch_step, rows_step
+from targets.config.data import fetch_step, rows_step, tokens_step
 from targets.config.hub import parse_hub_model
 
 FETCH_TYPE = "fetch_rows"
 TYPE = "rows"
+TOKENS_TYPE = "tokenize"
+
+FEW_ROWS = 4_000_000
+"""Bytes of rows that a training tokenizes itself: they take seconds, and a step has files to hash
+and to keep."""
 
 _GRANTS = {"network", "hub"}
 
@@ -45,4 +54,25 @@ def rows_call(name: str, spec: DataSpec) -> PassCall:
         params=RowsParams(files=len(spec.files), **code),
         network=spec.code is not None and spec.code.network,
         hub=spec.code is not None and spec.code.hub,
+    )
+
+
+def tokens_call(training: PassCall) -> PassCall | None:
+    """Return the call of the ``tokenize`` pass for ``training``; ``None`` for a pass that is none.
+
+    It has no more of its parameters than what the tokens depend on, so that a training with others
+    finds them.
+    """
+    params = training.params
+    if not isinstance(params, TrainingLoopParams) or not isinstance(params, ModelLoading):
+        return None
+    return PassCall(
+        name=tokens_step(training.name),
+        type_name=TOKENS_TYPE,
+        implementation=load_pass(TOKENS_TYPE),
+        params=TokenizeParams(
+            max_length=params.max_length,
+            too_long=params.too_long,
+            trust_remote_code=params.trust_remote_code,
+        ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.contract.kinds import Kind
 from pipeline.contract.plan import Step, object_path
 from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
 
 SHARED = "cached (shared)"
+_MADE_SOON: tuple[Kind, ...] = ("checkpoint", "tokens")
+"""What is large, and made in minutes where no training makes it."""
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 
 
@@ -88,25 +91,26 @@ def travels(planned: PlannedStep, plan: BuildPlan, checkpoints: bool) -> bool:
     """Return whether the output of a step goes to a shared cache with its result.
 
     What a hub gave does not: the hub decides who may have it. Nor does a checkpoint that was merged
-    or converted: it is as large as the model, and made in minutes from what travels. What was
-    trained does, and what the build is for.
+    or converted: it is as large as the model, and made in minutes from what travels; nor do tokens
+    of rows. What was trained does, and what the build is for.
     """
     if checkpoints or planned.step.name == plan.artifact:
         return True
-    return not planned.step.hub and not _is_untrained_checkpoint(planned)
+    return not planned.step.hub and not _is_made_soon(planned)
 
 
 def may_stay(planned: PlannedStep, plan: BuildPlan) -> bool:
     """Return whether the output of a step may stay on the system that makes it: a checkpoint that
-    is merged or converted there, or that comes from a hub."""
-    return planned.step.name != plan.artifact and _is_untrained_checkpoint(planned)
+    is merged or converted there, or that comes from a hub, and tokens of rows."""
+    return planned.step.name != plan.artifact and _is_made_soon(planned)
 
 
-def _is_untrained_checkpoint(planned: PlannedStep) -> bool:
+def _is_made_soon(planned: PlannedStep) -> bool:
     call = planned.call
     if call is None or planned.step.code is not None:
         return False  # code of the user's may train
-    return call.implementation.produces == "checkpoint" and not call.implementation.trains
+    implementation = call.implementation
+    return implementation.produces in _MADE_SOON and not implementation.trains
 
 
 def _needed_at_the_end(steps: Iterable[Step], artifact: str) -> set[str]:

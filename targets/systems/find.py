@@ -33,13 +33,20 @@ class Elsewhere:
 
 
 def system_of(
-    name: str, table: SystemTable, cache: Path, registry: RegistrySettings | None = None
+    name: str,
+    table: SystemTable,
+    cache: Path,
+    registry: RegistrySettings | None = None,
+    trust: tuple[Path, ...] = (),
 ) -> System:
-    """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked."""
+    """Return the system ``name`` of a config, whose paths are absolute. Nobody is asked.
+
+    ``trust`` is for images of a registry that the system itself names, as ``registry`` has its own.
+    """
     if isinstance(table, AzureMLSystem):
         from targets.systems.azureml.azureml_system import AzureSystem
 
-        return AzureSystem(name, table, cache)
+        return AzureSystem(name, table, cache, trust)
     if isinstance(table, SlurmSystem):
         from targets.systems.slurm import slurm_system
 
@@ -60,11 +67,12 @@ def elsewhere_of(
     *,
     detach: bool = False,
     registry: RegistrySettings | None = None,
+    trust: tuple[Path, ...] = (),
 ) -> Elsewhere:
-    """Return the system of the command ``origin``."""
+    """Return the system of the command ``origin``, as :func:`system_of` does."""
     from targets.systems.job_notes import JobNotes
 
-    system = system_of(origin.system, origin.table, cache, registry)
+    system = system_of(origin.system, origin.table, cache, registry, trust)
     notes, table = JobNotes(cache, origin), origin.table
     checkpoints = table.checkpoints if isinstance(table, DockerSystem) else True
     return Elsewhere(system, notes, detach, checkpoints=checkpoints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.attack import artifact_faults
@@ -15,6 +16,26 @@ LACKING = {
     "link_beside",
 }
 """Faults for which the tests' model, a Phi-3, has no parts, and one that no step may leave."""
+
+MEANT: Mapping[str, str] = {
+    **dict.fromkeys(artifact_faults.SETTINGS, "same_settings"),
+    **dict.fromkeys(artifact_faults.TOKENIZER, "same_tokenizer"),
+    **dict.fromkeys(artifact_faults.WEIGHTS, "same_weights"),
+    **dict.fromkeys(artifact_faults.GRAPH, "same_graph"),
+    **dict.fromkeys(artifact_faults.FILES, "same_files"),
+    **dict.fromkeys(
+        ("broken_graph", "settings_are_no_json", "settings_in_utf16", "settings_twice"),
+        "graph_readable",
+    ),
+    **dict.fromkeys(
+        ("data_gone", "data_truncated", "offset_beyond", "offset_twice", "outside", "overlap"),
+        "same_weights",
+    ),
+    **dict.fromkeys(("offsets_of_two_layers", "prepacked"), "same_weights"),
+    "earlier_template": "same_files",
+    "settings_in_codes": "loads",
+}
+"""Fault -> the verdict that names it: that of its part, or else another."""
 
 
 def plant(python: Path, work: Path, made: str, *faults: str) -> None:

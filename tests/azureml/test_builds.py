@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from targets.cli.options import PROJECT
+from targets.signatures.signing import signer_of_file
 from targets.target import load_target
 from targets.toolchain.engine import connect
 from targets.toolchain.image import expected_image
@@ -19,6 +22,7 @@ from targets.toolchain.registry.settings import RegistrySettings
 from tests.support.azure.world import AzureWorld
 from tests.support.capabilities import program
 from tests.support.command import Quern
+from tests.support.key_files import private_file, public_file
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, made_image, registry
 from tests.support.system_life import Life, LifeInBrief, cached_here, started
@@ -86,7 +90,7 @@ def test_a_kubernetes_cluster_of_azure_arc_runs_it_as_well(
 
 
 @pytest.mark.engine
-def test_the_image_is_that_of_a_registry_by_its_digest(
+def test_the_image_is_that_of_a_registry_by_its_digest_and_signed(
     fresh: Quern, world: AzureWorld, project: Project, tmp_path: Path
 ) -> None:
     program("registry", PROGRAM)
@@ -103,7 +107,19 @@ def test_the_image_is_that_of_a_registry_by_its_digest(
         assert "images --push" in refused.stderr.replace("-- ", "")
         image = made_image(client, expected)
         try:
-            digest, _ = images.push(client, image, expected, None, lambda _: None)
+            images.push(client, image, expected, None, lambda _: None)
+            pair = Ed25519PrivateKey.generate()
+            public_file(project.folder, pair, "team.pub")
+            signer = signer_of_file(private_file(tmp_path, pair), None)
+            trust = '[toolchain]\ntrust = ["team.pub"]\n'
+            project.config.write_text(f"{project.config.read_text()}\n{trust}")
+            refused = fresh("build", "--config", str(project.config), environment=world.environment)
+            assert refused.code == 4, refused.stderr
+            assert "it is not signed by the key team.pub" in refused.stderr
+            assert served.repository not in str(properties(world))
+            trusting = RegistrySettings(served.repository, (project.folder / "team.pub",))
+            images = ImageRegistry(trusting)
+            digest, _ = images.push(client, image, expected, signer, lambda _: None)
             build = started(fresh, world, project)
             try:
                 assert build.complete() == 0, build.said
@@ -111,8 +127,13 @@ def test_the_image_is_that_of_a_registry_by_its_digest(
                 build.kill()
         finally:
             client.images.remove(image, force=True)
-    asked = [one["properties"] for one in world.plane.environments.values()]
-    (own,) = [one for one in asked if str(one.get("image", "")).startswith(served.repository)]
-    assert own["image"] == f"{served.repository}@{digest}"
+    known = [str(one.get("image", "")) for one in properties(world)]
+    (own,) = [one for one in known if one.startswith(served.repository)]
+    assert own == f"{served.repository}@{digest}"
     report = json.loads((project.folder / "dist/small/cpu/report.json").read_text())
-    assert report["toolchain"]["image"] == own["image"]
+    assert report["toolchain"]["image"] == own
+
+
+def properties(world: AzureWorld) -> list[dict[str, Any]]:
+    """Return what the workspace knows of environments."""
+    return [one["properties"] for one in world.plane.environments.values()]

@@ -18,6 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
+from pipeline.contract.plan import SourceInput
+from pipeline.data.findings import Look
+from pipeline.data.trained_view import KEPT, TrainedView
+from pipeline.process.cpus import usable_cpus
+from pipeline.training.params import TOKENS
 from targets.cli.options import PROJECT
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
@@ -25,20 +32,23 @@ from targets.toolchain.venv import ensure_venv, venv_python
 from tests.benchmarks import pages
 from tests.benchmarks.example import CACHE
 from tests.benchmarks.pages import Row, Section
+from tests.support import plans
 from tests.support.project import TONES, make_project
 
 _WORKER = Path(__file__).with_name("tokenized_rows.py")
 _WORDS = 60
 _VOCABULARY = 20_000
 _MOST = 1_000_000
+_STEPS = 50
 _FIRST_S, _FIRST_MB, _AGAIN_S, _A_MINUTE = 12, 300, 0.6, 150_000
 _HOW = f"""\
 A file of JSON Lines, each row a text of {_WORDS} words, of {_VOCABULARY:,} that there are, and one
 of four labels. `plan` is the whole process, the first time with an empty cache and again with
 nothing changed: wall time, and the largest resident set of a process. Then a process of the
-toolchain reads the rows, makes tokens of training rows by a byte-level BPE of 16,000 tokens and the
-chat template, and draws 500 batches of 8 rows from them, as a training does; PyTorch and
-transformers are in its memory as well. The aims of `plan` are those for a million rows."""
+toolchain reads the rows and makes tokens of training rows by a byte-level BPE of 16,000 tokens and
+the chat template, as the step `tokens-lora` does. Last a `lora` of {_STEPS} steps of 8 rows trains
+a model of two layers on a file of as many tokens as all its rows have; the peak is that of its
+result, with PyTorch and transformers. The aims of `plan` are those for a million rows."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,10 @@ def measure(counts: Sequence[int], tokenized: int, cache: Path) -> Iterator[Row]
             write(project.data, count)
             planned = ("plan", "--config", str(project.config), "--cache", f"{scratch}/cache")
             yield from _plans(count, planned)
-            yield from _tokens(count, python, project.data, tokenized or count)
+            made = Path(scratch) / "made"
+            trained, tokens = _tokens(count, python, project.data, tokenized or count, made)
+            yield from tokens
+            yield _training(trained, python, made)
 
 
 def write(file: Path, count: int) -> None:
@@ -116,10 +129,13 @@ def _plans(count: int, command: Sequence[str]) -> Iterator[Row]:
     )
 
 
-def _tokens(count: int, python: Path, file: Path, tokenized: int) -> Iterator[Row]:
+def _tokens(
+    count: int, python: Path, file: Path, tokenized: int, out: Path
+) -> tuple[int, tuple[Row, Row]]:
+    """Return how many rows there are to train on, and what their tokens took."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TOKENIZERS_PARALLELISM": "true"}
     ran = subprocess.run(
-        [python, str(_WORKER), str(file), str(tokenized)],
+        [python, str(_WORKER), str(file), str(tokenized), str(out)],
         env=environment,
         capture_output=True,
         text=True,
@@ -127,13 +143,36 @@ def _tokens(count: int, python: Path, file: Path, tokenized: int) -> Iterator[Ro
     )
     found = json.loads(ran.stdout.splitlines()[-1])
     a_minute = 60 * found["tokenized"] / found["seconds"]
-    yield Row(
+    made = Row(
         f"{count:,} rows, {found['tokenized']:,} of them tokenized",
         f"{a_minute:,.0f} rows a minute, {found['tokens'] / found['tokenized']:.0f} tokens each",
         f"≥ {_A_MINUTE:,}",
         a_minute >= _A_MINUTE,
     )
-    yield Row(f"{count:,} rows, peak memory of that process", f"{found['peak_mb']:.0f} MB")
+    peak = Row(f"{count:,} rows, peak memory of that process", f"{found['peak_mb']:.0f} MB")
+    return found["trained"], (made, peak)
+
+
+def _training(count: int, python: Path, made: Path) -> Row:
+    """Return the peak memory of a training on so many rows, whose tokens are made."""
+    params = {"max_steps": _STEPS, "batch_size": 8, "eval_batch_size": 8, "logging_steps": _STEPS}
+    inputs = {"model": plans.material_input("model"), TOKENS: _kept(count)}
+    step = plans.step("lora", "pass", inputs, params, data=plans.TONES)
+    # With something in its environment, the process is a new one.
+    own = {"PYTHONPATH": str(PROJECT)}
+    plans.must_run(python, made / "work", made, [step], threads=usable_cpus(), environment=own)
+    peak = plans.result(made / "work", "lora").peak_rss_bytes / 1e6
+    return Row(f"a training on {count:,} rows, its peak memory", f"{peak:.0f} MB")
+
+
+def _kept(count: int) -> SourceInput:
+    """Return the tokens as if a step had made them."""
+    figures = {"used": count, "shortened": 0, "left_out": 0}
+    look = Look(rows={}, labels={}, characters={}, findings=(), notes=())
+    view = TrainedView(look=look, lengths={}, max_length=1024, context=None, samples=())
+    metrics: dict[str, JsonValue] = {"training": {**figures}, "validation": {**figures}}
+    metrics[KEPT] = view.model_dump(mode="json")
+    return plans.material_input("tokens").model_copy(update={"metrics": metrics})
 
 
 def once(command: Sequence[str]) -> Ran:

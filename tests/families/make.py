@@ -131,8 +131,9 @@ def _finished(family: Family, made: Tokenizer) -> Tokenizer:
     return made
 
 
-def make(family: Family, folder: Path, seed: int = 0) -> None:
-    """Write the checkpoint of ``family`` whose weights begin with ``seed``."""
+def make(family: Family, folder: Path, seed: int = 0, steps: int = _STEPS) -> None:
+    """Write the checkpoint of ``family`` whose weights begin with ``seed``, and are trained so many
+    ``steps`` at most."""
     folder.mkdir(parents=True)
     made = tokenizer(family)
     made.save(str(folder / "tokenizer.json"))
@@ -145,7 +146,7 @@ def make(family: Family, folder: Path, seed: int = 0) -> None:
     torch.manual_seed(seed)
     # Not the attention with kernels: its gradients differ from run to run.
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    _train(model.float(), AutoTokenizer.from_pretrained(folder), family)
+    _train(model.float(), AutoTokenizer.from_pretrained(folder), family, steps)
     model.to(getattr(torch, config["torch_dtype"])).save_pretrained(
         folder, max_shard_size="100KB" if family.shards else "5GB"
     )
@@ -154,7 +155,7 @@ def make(family: Family, folder: Path, seed: int = 0) -> None:
     _write(folder / "generation_config.json", family.whole_generation(ids))
 
 
-def _train(model: Any, tokens: Any, family: Family) -> None:
+def _train(model: Any, tokens: Any, family: Family, steps: int) -> None:
     """Train on everything: the tests are about the artifact, not about generalization."""
     texts = [_ids(tokens, family, text, label) for text, label in ROWS]
     width = max(len(ids) for ids, _ in texts)
@@ -166,7 +167,7 @@ def _train(model: Any, tokens: Any, family: Family) -> None:
         learnt[row, : len(ids) - 1] = True
         answers[row, prompt - 1 : len(ids) - 1] = True
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         logits = model(input_ids=inputs).logits[:, :-1].transpose(1, 2)
         losses = torch.nn.functional.cross_entropy(logits, inputs[:, 1:], reduction="none")
         if losses[answers].max() < _KNOWN:
@@ -204,20 +205,21 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--steps", type=int, default=_STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.seeds is None:
-        write(arguments.out, arguments.names)
+        write(arguments.out, arguments.names, steps=arguments.steps)
     else:
         for seed in range(arguments.seeds):
             write(arguments.out / str(seed) / "checkpoints", arguments.names, seed)
 
 
-def write(out: Path, names: list[str], seed: int = 0) -> None:
+def write(out: Path, names: list[str], seed: int = 0, steps: int = _STEPS) -> None:
     """Write the checkpoints of the named families, and their data."""
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
-        make(NAMED[name], out / name, seed)
+        make(NAMED[name], out / name, seed, steps)
     lines = [json.dumps({"phrase": text, "tone": label}) for text, label in ROWS]
     (out / "tones.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 

@@ -17,31 +17,11 @@ import pytest
 
 from pipeline.contract.plan import SourceInput, Step, StepInput
 from targets.cli.options import PROJECT
-from tests.attack import artifact_faults
+from tests.attack.planting import MEANT
 from tests.support import plans
 from tests.support.warm_process import warm_output
 
 pytestmark = pytest.mark.slow
-
-# Fault -> the verdict that names it: that of its part, or else another.
-MEANT = {
-    **dict.fromkeys(artifact_faults.SETTINGS, "same_settings"),
-    **dict.fromkeys(artifact_faults.TOKENIZER, "same_tokenizer"),
-    **dict.fromkeys(artifact_faults.WEIGHTS, "same_weights"),
-    **dict.fromkeys(artifact_faults.GRAPH, "same_graph"),
-    **dict.fromkeys(artifact_faults.FILES, "same_files"),
-    **dict.fromkeys(
-        ("broken_graph", "settings_are_no_json", "settings_in_utf16", "settings_twice"),
-        "graph_readable",
-    ),
-    **dict.fromkeys(
-        ("data_gone", "data_truncated", "offset_beyond", "offset_twice", "outside", "overlap"),
-        "same_weights",
-    ),
-    **dict.fromkeys(("offsets_of_two_layers", "prepacked"), "same_weights"),
-    "earlier_template": "same_files",
-    "settings_in_codes": "loads",
-}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.attack import artifact_faults
-from tests.attack.planting import LACKING, copy_catalogue
+from tests.attack.planting import LACKING, MEANT, copy_catalogue
 from tests.support.command import Quern
 from tests.support.quick_builds import report_of
 from tests.support.warm_builds import warm_build
@@ -43,6 +44,7 @@ max_steps = 20
 [passes.join]
 type = "planted.py:Join"
 times = {times}
+fault = "{merging}"
 
 [passes.model_builder]
 {builder}
@@ -86,15 +88,26 @@ class Faulty:
     folder: Path
     dist: Path
 
-    def build(self, fault: str = "", times: int = 1, builder: str = "", checks: str = "") -> int:
-        """Build with a fault, or the adapter merged so many times; return the exit code."""
+    def build(
+        self,
+        fault: str = "",
+        times: int = 1,
+        builder: str = "",
+        checks: str = "",
+        *,
+        merging: str = "",
+    ) -> int:
+        """Build with a fault of the artifact, or one of ``merging``, or the adapter merged so many
+        times; return the exit code."""
         config = self.folder / "small.toml"
-        clean = not fault and times == 1
+        clean = not fault and not merging and times == 1
         skipped = "" if clean else UNTIMED
         planted = 'type = "planted.py:FloatInstead"'
         if fault != FLOAT:
             planted = f'type = "planted.py:Plant"\nfault = "{fault}"'
-        text = CONFIG.format(planted=planted, times=times, builder=builder, skipped=skipped)
+        text = CONFIG.format(
+            planted=planted, times=times, merging=merging, builder=builder, skipped=skipped
+        )
         config.write_text(text + (QUICK if clean else "") + checks)
         return warm_build(config, self.dist, self.quern.cache, self.runtime)
 
@@ -170,8 +183,13 @@ PARTS = {
         for fault in sorted(faults.keys() - FAULTS.keys() - LACKING)
     ],
 )
-def test_every_fault_of_the_catalogue_fails_the_build(faulty: Faulty, fault: str) -> None:
-    assert faulty.build(fault) == 3, faulty.failed
+def test_every_fault_of_the_catalogue_fails_the_build(
+    faulty: Faulty, fault: str, record_property: Callable[[str, object], None]
+) -> None:
+    code = faulty.build(fault)
+    record_property("failed", faulty.failed)
+    assert code == 3, faulty.failed
+    assert MEANT[fault] in faulty.failed, faulty.failed
 
 
 @pytest.mark.parametrize("times", sorted(MERGES))
@@ -179,6 +197,13 @@ def test_an_adapter_merged_otherwise_than_once_fails_the_build(faulty: Faulty, t
     assert faulty.build(times=times) == 3, faulty.failed
     assert {"merge_error", "merge_share"} <= faulty.failed.keys()
     assert MERGES[times] in faulty.failed["merge_error"]
+
+
+def test_a_merge_that_loses_an_end_fails_the_build(faulty: Faulty) -> None:
+    """Artifact and merged model agree then: only the base tells."""
+    assert faulty.build(merging="end_gone") == 3, faulty.failed
+    assert faulty.failed.keys() == {"merged_files"}
+    assert "answers end at [5], those of the base at [1, 5]" in faulty.failed["merged_files"]
 
 
 def test_a_model_too_large_to_export_is_held_against_pytorch(faulty: Faulty) -> None:

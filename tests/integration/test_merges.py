@@ -41,6 +41,8 @@ def test_the_merged_model_answers_as_peft_does(
     assert found[case]["merged"] < ROUNDING
     assert found[case]["base"] > FAR
     assert found[case]["tied"] is tied
+    for verdict in found[case]["parts"].values():
+        assert verdict.startswith("passed: ")
 
 
 def test_what_peft_loads_in_part_is_refused(found: dict[str, Any]) -> None:

@@ -27,7 +27,9 @@ from docker.errors import APIError, ImageNotFound
 from targets.cli.options import PROJECT
 from targets.doctor.engine import engine
 from targets.doctor.finding import Machine
+from targets.errors import EnvironmentUnable
 from targets.signatures.signing import signer_of_file
+from targets.systems.azureml.environment import signed_digest
 from targets.systems.select import Chooser
 from targets.target import load_target
 from targets.toolchain.image import Image, ensure_image, expected_image, find_image
@@ -438,6 +440,24 @@ def test_with_trust_nothing_is_pulled_of_what_is_not_signed(
     assert signed != digest
     trusting.forget()
     assert trusting.fetch() == signed
+
+
+def test_a_machine_elsewhere_is_given_the_digest_of_what_is_signed_alone(
+    team: Team, trusting: Team, key: Path
+) -> None:
+    """As of Azure Machine Learning, whose compute pulls the image: it does not come here."""
+    unsigned = team.push()
+    assert signed_digest(team.toolchain, team.settings) == unsigned
+    told = f"{team.registry.repository}: it is not signed by the key team.pub"
+    with pytest.raises(EnvironmentUnable, match=f"^{re.escape(told)}$") as refused:
+        signed_digest(team.toolchain, trusting.settings)
+    assert "images -- --push" in refused.value.hint
+    trusting.make()
+    signed = trusting.push(key)
+    trusting.forget()
+    assert signed_digest(team.toolchain, trusting.settings) == signed
+    with pytest.raises(ImageNotFound):
+        team.client.images.get(f"{team.registry.repository}@{signed}")
 
 
 def test_what_was_pulled_without_trust_is_not_used_with_it(team: Team, trusting: Team) -> None:

@@ -4,7 +4,10 @@ encoded as each by itself."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.warm_process import warm_code
 
@@ -38,6 +41,27 @@ found = {
 del rows
 found["gone"] = not file.exists()
 print(json.dumps(found))
+"""
+MAPPED = """
+import random, sys
+from pathlib import Path
+import numpy, pyarrow
+from pipeline.data.token_rows import TokenRows
+from pipeline.data.tokens import Tokens
+
+def mapped():
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if "RssFile" in line)
+
+file = Path(sys.argv[1]) / "rows.arrow"
+ids = tuple(range(1000))
+TokenRows((Tokens(ids, ids) for _ in range(20_000)), file).close()
+rows = TokenRows.stored(file)
+before, chance, most = mapped(), random.Random(1), 0
+for _ in range(500):
+    assert rows[chance.randrange(len(rows))].ids == ids
+    most = max(most, mapped())
+print(file.stat().st_size // 1024, most - before)
 """
 ENCODED = """
 import sys
@@ -73,6 +97,15 @@ def test_many_rows_are_those_that_were_written(toolchain_python: Path) -> None:
     found = json.loads(warm_code(toolchain_python, ROWS))
     assert found.pop("batches") > 1
     assert all(found.values()), found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process sees what it has mapped")
+def test_what_was_read_of_a_large_file_does_not_stay_in_memory(
+    toolchain_python: Path, tmp_path: Path
+) -> None:
+    kib, most = map(int, warm_code(toolchain_python, MAPPED, tmp_path).split())
+    assert kib > 80_000
+    assert most < kib / 2
 
 
 def test_texts_are_encoded_as_transformers_encodes_each(toolchain_python: Path, tiny: Path) -> None:

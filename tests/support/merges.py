@@ -25,6 +25,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from pipeline.checks.merging import judge_parts
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.training.adapter import add_adapter
@@ -117,12 +118,15 @@ def far(case: Case, folder: Path) -> dict[str, Any]:
         merge(inputs, MergeParams(), out)
     except StepError as error:
         return {"refused": str(error)}
+    paths = {"merged": out, "unmerged": stored, "merged_adapter": adapter}
+    verdicts = judge_parts(Inputs(paths, None, 0, 1, Silent()))
     merged = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     spread = expected.std()
     return {
         "merged": float((logits(merged) - expected).abs().max() / spread),
         "base": float((before - expected).abs().max() / spread),
         "tied": bool(merged.config.tie_word_embeddings),
+        "parts": {one.name: f"{one.status}: {one.detail}" for one in verdicts},
     }
 
 

@@ -26,11 +26,12 @@ class JoinParams(Frozen):
     times: int = 1
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     stale: bool = False
+    fault: str = ""
 
 
 class Join(BasePass[JoinParams]):
     """Merge an adapter any number of times; ``stale`` takes a matrix from elsewhere, as of a file
-    that the checkpoint's index does not name."""
+    that the checkpoint's index does not name. ``fault`` is one of checkpoints."""
 
     Params = JoinParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint", "adapter": "adapter"}
@@ -59,6 +60,10 @@ class Join(BasePass[JoinParams]):
             shutil.rmtree(folder)
         if params.stale:
             make_stale(out_dir)
+        if params.fault:
+            from artifact_faults import CHECKPOINT
+
+            CHECKPOINT[params.fault](out_dir)
         return {}
 
 

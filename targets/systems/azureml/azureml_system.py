@@ -34,6 +34,7 @@ from targets.systems.system import Say
 from targets.systems.task import Input, Material, Task
 from targets.systems.tree import TreeFile
 from targets.toolchain.image import PYTHON
+from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
 _PREFIX = "quern"
@@ -65,9 +66,14 @@ class AzureSystem:
 
     runtime: Final[RuntimeName] = "docker"
 
-    def __init__(self, name: str, table: AzureMLSystem, cache: Path) -> None:
+    def __init__(
+        self, name: str, table: AzureMLSystem, cache: Path, trust: tuple[Path, ...] = ()
+    ) -> None:
+        """``trust`` are the keys of which one must have signed an image of its registry."""
         self.name = name
         self._table = table
+        address = table.image_registry
+        self._registry = None if address is None else RegistrySettings(address, trust)
         self._notes = cache / "jobs"
         self._workspace = Workspace(table)
         self._environments: dict[str, str] = {}
@@ -92,13 +98,15 @@ class AzureSystem:
     def require(self, toolchain: Toolchain) -> str:
         """Return what the compute is, and where its image comes from."""
         words = self._machine.words
-        source = self._table.image_registry or "the workspace, which builds it from the lock"
+        source = "the workspace, which builds it from the lock"
+        if self._registry is not None:
+            source = f"{self._registry.address}, {self._registry.signed}"
         return f"on {words}; the image of {toolchain.target} comes from {source}"
 
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
         """Have the workspace know the environment of the toolchain."""
         machine = self._machine
-        found = environment_of(self._workspace, toolchain, self._table.image_registry, say)
+        found = environment_of(self._workspace, toolchain, self._registry, say)
         self._environments[toolchain.digest] = found.reference
         return ToolchainRecord(
             digest=toolchain.digest,

@@ -50,7 +50,7 @@ class AzureEnvironment:
 
 
 def environment_of(
-    workspace: Workspace, toolchain: Toolchain, registry: str | None, say: Say
+    workspace: Workspace, toolchain: Toolchain, registry: RegistrySettings | None, say: Say
 ) -> AzureEnvironment:
     """Return the environment of ``toolchain``, which the workspace knows by then.
 
@@ -61,7 +61,7 @@ def environment_of(
 
     base = base_recipe(toolchain).registry.reference
     if registry is not None:
-        image = f"{registry}@{_digest(toolchain, registry)}"
+        image = f"{registry.address}@{signed_digest(toolchain, registry)}"
         version = sha256_of_bytes(image.encode())[:_VERSION_DIGITS]
         found = _environment(toolchain, version, base, image)
         return _known(workspace, found, Environment(**_named(found), image=image), say)
@@ -100,17 +100,24 @@ def _known(
     return found
 
 
-def _digest(toolchain: Toolchain, registry: str) -> str:
-    """Return the digest that ``registry`` has for the recipe. Raises ``EnvironmentUnable``."""
+def signed_digest(toolchain: Toolchain, settings: RegistrySettings) -> str:
+    """Return the digest that a registry has for the recipe, signed by whom ``settings`` trust.
+
+    The image itself does not come here: without a key to trust, nothing shows what is in it.
+    Raises ``EnvironmentUnable``.
+    """
+    registry, expected = ImageRegistry(settings), expected_image(toolchain)
     remedy = f"bring it there: `{invocation('images', '--push')}`, or leave out image_registry"
     try:
         client = connect()
-        digest = ImageRegistry(RegistrySettings(registry)).ask(client, expected_image(toolchain))
+        digest = registry.ask(client, expected)
+        if digest is not None:
+            registry.require_signed(client, expected, digest)
     except RegistryFailed as failed:
-        raise EnvironmentUnable(f"{registry}: {failed}", failed.advice) from None
+        raise EnvironmentUnable(f"{registry.address}: {failed}", failed.advice) from None
     if digest is None:
         raise EnvironmentUnable(
-            f"{registry} has no image of the {toolchain.target} toolchain for this recipe "
+            f"{registry.address} has no image of the {toolchain.target} toolchain for this recipe "
             f"({recipe_digest(toolchain)[:12]})",
             remedy,
         )

@@ -62,7 +62,7 @@ class ImageRegistry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self.address = settings.address
-        self._trust = settings.trust
+        self._settings = settings
 
     @cached_property
     def trusted(self) -> tuple[Trusted, ...]:
@@ -70,11 +70,11 @@ class ImageRegistry:
 
         Raises ``ConfigError`` for a file that is no key.
         """
-        if not self._trust:
+        if not self._settings.trust:
             return ()
         from targets.signatures.signing import trusted_file
 
-        return tuple(map(trusted_file, self._trust))
+        return tuple(map(trusted_file, self._settings.trust))
 
     @property
     def _here(self) -> str:
@@ -116,9 +116,8 @@ class ImageRegistry:
         if digest is None:
             return None
         name = self.name(expected)
+        self.require_signed(client, expected, digest)
         with _engine_errors():
-            if self.trusted:
-                self._fetch_statement(client, expected, digest)
             say(f"pulling {name}")
             pull(client, self.address, digest, say)
             image = client.images.get(f"{self.address}@{digest}")
@@ -127,7 +126,7 @@ class ImageRegistry:
                 _remove(client, f"{self.address}@{digest}")
                 raise ImageRefused(why)
             image.tag(self.address, expected.tag)
-        say(f"pulled {name}, {digest[:19]}: {self._signed}")
+        say(f"pulled {name}, {digest[:19]}: {self._settings.signed}")
         return PulledImage(name, str(image.id), digest, image.labels)
 
     def push(
@@ -170,23 +169,24 @@ class ImageRegistry:
 
     def _is_signed(self, client: DockerClient, expected: ExpectedImage, digest: str) -> bool:
         """Return whether others would use the image that is there, as far as can be seen."""
-        if not self.trusted:
-            return True
         try:
-            with _engine_errors():
-                self._fetch_statement(client, expected, digest)
+            self.require_signed(client, expected, digest)
         except ImageRefused:
             return False
         return True
 
-    def _fetch_statement(self, client: DockerClient, expected: ExpectedImage, digest: str) -> None:
-        """Pull what is said of the image ``digest``, before anything of it is pulled."""
+    def require_signed(self, client: DockerClient, expected: ExpectedImage, digest: str) -> None:
+        """Raise ``RegistryFailed`` unless a trusted key, where there is one, has signed that the
+        image ``digest`` is that of the recipe. Nothing of the image is pulled for it."""
+        if not self.trusted:
+            return
         tag = statement_tag(digest)
-        found = digest_in_registry(client, f"{self.address}:{tag}", expected.platform)
-        if found is not None:
-            pull(client, self.address, found, lambda _: None)
-            client.images.get(f"{self.address}@{found}").tag(self.address, tag)
-        why = self._unproven(client, expected, digest)
+        with _engine_errors():
+            found = digest_in_registry(client, f"{self.address}:{tag}", expected.platform)
+            if found is not None:
+                pull(client, self.address, found, lambda _: None)
+                client.images.get(f"{self.address}@{found}").tag(self.address, tag)
+            why = self._unproven(client, expected, digest)
         if why:
             raise ImageRefused(why)
 
@@ -206,10 +206,6 @@ class ImageRegistry:
         if statement is None:
             return f"it is not signed by {', '.join(one.described for one in self.trusted)}"
         return refusal(statement.labels.get(LABEL, ""), expected, digest, self.trusted)
-
-    @property
-    def _signed(self) -> str:
-        return "signed" if self.trusted else "nobody signed it, since the config trusts no key"
 
 
 def _holding(client: DockerClient, statement: str) -> EngineImage:

@@ -21,3 +21,8 @@ class RegistrySettings:
     """``HOST/REPOSITORY``, without a tag."""
     trust: tuple[Path, ...] = ()
     """Files of the keys of which one must have signed an image; without any, nobody need have."""
+
+    @property
+    def signed(self) -> str:
+        """Return, in words, whether an image that is used is signed."""
+        return "signed" if self.trust else "nobody signed it, since the config trusts no key"

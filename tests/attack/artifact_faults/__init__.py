@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .checkpoint import CHECKPOINT
 from .files import FILES
 from .graph import GRAPH
 from .model_folder import Fault, InapplicableError
@@ -18,6 +19,15 @@ from .settings import SETTINGS
 from .tokenizer import TOKENIZER
 from .weights import WEIGHTS
 
-__all__ = ["FAULTS", "FILES", "GRAPH", "SETTINGS", "TOKENIZER", "WEIGHTS", "InapplicableError"]
+__all__ = [
+    "CHECKPOINT",
+    "FAULTS",
+    "FILES",
+    "GRAPH",
+    "SETTINGS",
+    "TOKENIZER",
+    "WEIGHTS",
+    "InapplicableError",
+]
 
 FAULTS: Mapping[str, Fault] = {**SETTINGS, **TOKENIZER, **WEIGHTS, **GRAPH, **FILES}

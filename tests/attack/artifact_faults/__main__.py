@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import FAULTS
+from . import CHECKPOINT, FAULTS
 
 
 def main(work: Path, names: list[str]) -> None:
     """Plant each into ``work/NAME/output``."""
     for name in names:
-        FAULTS[name](work / name / "output")
+        {**FAULTS, **CHECKPOINT}[name](work / name / "output")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,15 @@ from collections import Counter
 
 from targets.cli.options import PROJECT
 from targets.runtimes.log import MOST
-from tests.attack.artifact_faults import FAULTS, FILES, GRAPH, SETTINGS, TOKENIZER, WEIGHTS
+from tests.attack.artifact_faults import (
+    CHECKPOINT,
+    FAULTS,
+    FILES,
+    GRAPH,
+    SETTINGS,
+    TOKENIZER,
+    WEIGHTS,
+)
 from tests.attack.hostile_steps import HOSTILE_STEPS
 from tests.attack.inside import SECONDS
 from tests.attack.life_cycle import LIFE_CYCLE
@@ -65,6 +73,7 @@ def test_every_fault_of_the_catalogue_is_counted() -> None:
     whole = len(FAULTS.keys() - LACKING)
     assert counts[-1] <= whole, "what was seen in whole builds is part of what is taken through one"
     assert f"takes {whole} through one" in TEXT
+    assert f"settings of answers, tokenizer, template | {len(CHECKPOINT)} | all |" in TEXT
 
 
 def test_every_test_that_is_named_is_there() -> None:

@@ -169,7 +169,7 @@ def test_made_rows_are_a_step_of_their_own(project: Project, cache: Cache) -> No
     from_code(project)
     plan = make_planner(project, cache).plan()
     names = [planned.step.name for planned in plan.steps]
-    assert names[:3] == ["rows-tone", "pretrain", "lora"]
+    assert names[:4] == ["rows-tone", "pretrain", "tokens-lora", "lora"]
     rows = plan["rows-tone"].step
     assert (rows.target, rows.network) == ("cpu", False)
     data = plan["lora"].step.data
@@ -196,7 +196,8 @@ def test_the_script_is_in_the_key_and_its_place_is_not(project: Project, cache: 
     (project.folder / "moved.py").write_text(SCRIPT.replace("joy", "fear"))
     reasons = replan(project, cache)
     assert reasons["rows-tone"] == "script changed"
-    assert reasons["lora"] == "the data changed"
+    assert reasons["tokens-lora"] == "the data changed"
+    assert reasons["lora"].startswith("the data changed")
     assert "pretrain" not in reasons
     (project.folder / "moved.py").write_text(SCRIPT)
     (library / "helper.py").write_text("x = 2\n")

@@ -36,6 +36,7 @@ def test_each_transformation_is_held_against_what_it_was_made_from(
     beside = {"model": "pretrain", "adapter": "lora", "reference": "reference"}
     assert inputs(plan, "adapted_reference") == beside
     merging = {"merged_reference": "reference", "adapted_reference": "adapted_reference"}
+    merging |= {"merged": "merge", "unmerged": "pretrain", "merged_adapter": "lora"}
     assert inputs(plan, "merging") == merging
     compared = {"artifact": "model_builder", "reference": "reference"}
     compared |= {"float_reference": "float_reference"}
@@ -82,6 +83,7 @@ def test_a_merge_is_judged_before_other_passes_change_it(project: Project, cache
     assert inputs(plan, "reference") == {"model": "scale"}
     assert inputs(plan, "reference-merged") == {"model": "merge"}
     assert inputs(plan, "merging")["merged_reference"] == "reference-merged"
+    assert inputs(plan, "merging")["merged"] == "merge"
 
 
 def test_a_merge_goes_into_the_base_that_it_was_asked_to(project: Project, cache: Cache) -> None:
