@@ -241,6 +241,9 @@ class AzureMLSystem(Frozen):
     it may also wait for the compute."""
     instance_type: str | None = None
     """Which of the instance types of a Kubernetes compute."""
+    instance_count: int = Field(default=1, ge=1, le=64)
+    """Machines that share a training with ``gpus``, each with as many of its processes. Any other
+    step runs on one."""
     datastore: Name = "workspaceblobstore"
     """The datastore of blobs for inputs and results, below ``quern/``: a shared cache in there
     (``az://ACCOUNT/CONTAINER/quern``) has the same bytes."""
@@ -304,6 +307,9 @@ class SlurmSystem(Frozen):
     gres: str | None = Field(default=None, pattern=r"^[\w:,.-]+$")
     """What a job gets beside CPUs and memory, as ``sbatch`` takes it: ``gpu:1``. These two are
     those of ``[resources]``."""
+    nodes: int = Field(default=1, ge=1, le=64)
+    """Nodes that share a training with ``gpus``, each with as many of its processes, and with what
+    ``gres`` says. Any other step runs on one."""
     options: tuple[Annotated[str, AfterValidator(_is_sbatch_option)], ...] = ()
     """More options of ``sbatch``: ``["--account=physics", "--qos=long"]``."""
     platform: Literal["linux/amd64", "linux/arm64"] | None = None
