@@ -88,7 +88,9 @@ class Containers:
         else:
             binds = (f"--bind={inputs}:{_INPUTS}:ro", f"--bind={job}:{_JOB}")
             nvidia = ("--nv",) if gpu else ()
-            before = ("apptainer", "exec", "--containall", "--no-home", *nvidia, *binds, image)
+            # Without this, root has all capabilities in there.
+            contained = ("--containall", "--no-home", "--no-privs")
+            before = ("apptainer", "exec", *contained, *nvidia, *binds, image)
         return Launch(before, PYTHON, image, _JOB, _INPUTS)
 
     def _require_program(self) -> None:
