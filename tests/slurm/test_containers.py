@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.capabilities import program
+from tests.support.capabilities import program, skip
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import in_memory
 from tests.support.own_engine import OwnEngine
 from tests.support.project import Project
-from tests.support.slurm import Cluster
+from tests.support.slurm import PYXIS, Cluster
 from tests.support.system_life import started
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -36,14 +36,19 @@ def engine(toolchain_python: Path) -> Iterator[OwnEngine]:
             made.stop()
 
 
-@pytest.fixture(params=["charliecloud", "apptainer"])
+@pytest.fixture(params=["charliecloud", "apptainer", "pyxis"])
 def contained(
     request: pytest.FixtureRequest,
     project: Project,
     engine: OwnEngine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Project:
-    program("slurm", {"charliecloud": "ch-run", "apptainer": "apptainer"}[request.param])
+    if request.param == "charliecloud":
+        program("slurm", "ch-run")
+    elif request.param == "apptainer" and not shutil.which("apptainer"):
+        skip("slurm", "no apptainer, which Debian 12 does not have")
+    elif request.param == "pyxis" and not (PYXIS and shutil.which("enroot")):
+        skip("slurm", "no enroot, or QUERN_TEST_PYXIS names no plugin: Debian has neither")
     monkeypatch.setenv("DOCKER_HOST", engine.address)
     monkeypatch.setenv("USER", "root")  # charliecloud asks for it
     project.edit("[systems.hpc]\n", f'[systems.hpc]\ncontainer = "{request.param}"\n')

@@ -57,6 +57,8 @@ class Scripts:
             "#!/bin/sh",
             "umask 077",
             f"cd {shlex.quote(self.folder)} || exit 1",
+            # srun does not take it over.
+            'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
             f'unable() {{ echo "$1" > {UNABLE}.partial && mv {UNABLE}.partial {UNABLE}; exit 1; }}',
         )
         return "\n".join((*begin, *lines)) + "\n"
@@ -128,7 +130,7 @@ class Scripts:
         yield "export meeting reached port"
         yield (
             f"srun --nodes={self.nodes} --ntasks={self.nodes} --ntasks-per-node=1 --mpi=none "
-            '--cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --output=none '
+            "--kill-on-bad-exit=1 --output=none "
             f"--error={LOG} --open-mode=append sh {PART}"
         )
         yield "code=$?"
