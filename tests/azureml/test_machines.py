@@ -4,6 +4,7 @@ told of each other as the service documents it."""
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_two_machines_train_the_bytes_of_two_passes_a_step(
     assert weights(together) == weights(alone)
     asked = [job.properties for job in cloud.plane.jobs.values()]
     (shared,) = [one for one in asked if one["resources"]["instanceCount"] == 2]
+    sys.path.append(cloud.environment["PYTHONPATH"])
     from azure.ai.ml._restclient.arm_ml_service import models
 
     assert [*faults(models.DistributionConfiguration, shared["distribution"])] == []
