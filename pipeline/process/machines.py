@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,7 +69,9 @@ def interface_to(address: str) -> str | None:
 
 def _address_of(interface: str) -> str | None:
     """Return its IPv4 address: https://man7.org/linux/man-pages/man7/netdevice.7.html"""
-    import fcntl  # Linux and macOS have it
+    if sys.platform == "win32":
+        return None
+    import fcntl
 
     request = interface.encode()[:15].ljust(40, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
