@@ -51,6 +51,7 @@ from targets.runtimes.runtime import (
     StartRuntime,
 )
 from targets.systems.left_outputs import LeftOutputs
+from targets.systems.machines import gpus_of
 from targets.toolchain.toolchain import ToolchainRecord
 from targets.view import View
 
@@ -190,7 +191,7 @@ class Builder:
         """Return the device that the process of ``segment`` gets. Raises ``EnvironmentUnable`` if a
         training asks for more GPUs than there are."""
         device = self._needed(plan)[segment[0].step.target].device
-        return device.times(max(_gpus(planned.step) for planned in segment))
+        return device.times(max(gpus_of(planned.step) for planned in segment))
 
     def _run(
         self,
@@ -374,8 +375,8 @@ def container_limits(resources: Resources) -> ProcessLimits:
 
 
 def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
-    """Yield consecutive steps that share one process: same toolchain, same need of network and hub,
-    and none that runs code of the user's, which has a process of its own.
+    """Yield consecutive steps that share one process: same toolchain, same need of network, hub and
+    GPUs, and none that runs code of the user's, which has a process of its own.
 
     A process cannot hide its environment from the code that runs in it, nor keep that code from
     what the other steps of the process write.
@@ -384,9 +385,10 @@ def _segments(missing: Iterable[PlannedStep]) -> Iterator[list[PlannedStep]]:
         yield list(group)
 
 
-def _shared(step: Step) -> tuple[str, bool, bool, str]:
+def _shared(step: Step) -> tuple[str, bool, bool, int, str]:
     """Return the properties in which the steps of one process agree."""
-    return step.target, step.network, step.hub, step.key if step.runs_code_of_the_user else ""
+    own = step.key if step.runs_code_of_the_user else ""
+    return step.target, step.network, step.hub, gpus_of(step), own
 
 
 def _read_from_before(segment: Iterable[PlannedStep]) -> set[str]:
@@ -425,9 +427,3 @@ def _origin(build: str, record: ToolchainRecord, threads: int) -> dict[str, str]
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def _gpus(step: Step) -> int:
-    """Return how many GPUs a step trains on; one, of any other step."""
-    count = step.params.get("gpus", 1)
-    return count if isinstance(count, int) else 1

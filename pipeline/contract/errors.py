@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Cause = Literal["error", "disk_full", "out_of_memory", "network", "bad_input"]
-"""Why a step failed, which decides the exit code of the command."""
+Cause = Literal["error", "disk_full", "out_of_memory", "network", "bad_input", "peer"]
+"""Why a step failed, which decides the exit code of the command. ``peer``: because another machine
+that it ran on did."""
 
 
 class StepError(Exception):

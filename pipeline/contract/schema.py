@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from typing_extensions import Self
 
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.frozen import Frozen
@@ -113,7 +121,10 @@ class Resources(Frozen):
     """Threads of the libraries. Default: ``cpus`` rounded down, else the machine's CPUs."""
     step_hours: float = Field(default=24, gt=0, le=8760)
     """Hours that one step may take, e.g. ``0.5``: it is stopped then, so that one that never ends
-    does not hold the machine. The default is a day. A training that takes longer needs more."""
+    does not hold the machine. The default is a day. A training that takes longer needs more. Nobody
+    counts the steps of a job that was started with ``--detach`` before somebody attaches to it: on
+    another machine's engine they may take as many times this together as there are of them, on a
+    cluster or in Azure ``max_hours``."""
     arithmetic: Literal["portable", "native"] = "portable"
     """``portable``: no instruction sets but those that every supported CPU has, and training by
     kernels chosen by name, so that each gives the same bytes. ``native``: all that this CPU has,
@@ -241,6 +252,9 @@ class AzureMLSystem(Frozen):
     it may also wait for the compute."""
     instance_type: str | None = None
     """Which of the instance types of a Kubernetes compute."""
+    instance_count: int = Field(default=1, ge=1, le=64)
+    """Machines that share a training with ``gpus``, each with as many of its processes. Any other
+    step runs on one."""
     datastore: Name = "workspaceblobstore"
     """The datastore of blobs for inputs and results, below ``quern/``: a shared cache in there
     (``az://ACCOUNT/CONTAINER/quern``) has the same bytes."""
@@ -298,7 +312,7 @@ class SlurmSystem(Frozen):
     """The partition whose nodes run the jobs."""
     max_hours: float = Field(ge=1 / 60, le=24 * 30)
     """Hours that one job may take, after which Slurm ends it."""
-    container: Literal["none", "apptainer", "charliecloud"] = "none"
+    container: Literal["none", "apptainer", "charliecloud", "pyxis"] = "none"
     """What steps run in: containers of a program that is there, whose image this machine's engine
     has or makes; or a virtual environment of the lock, made in ``folder`` (``none``)."""
     python: str = Field(default="python3.11", pattern=r"^[\w./+-]+$")
@@ -306,6 +320,9 @@ class SlurmSystem(Frozen):
     gres: str | None = Field(default=None, pattern=r"^[\w:,.-]+$")
     """What a job gets beside CPUs and memory, as ``sbatch`` takes it: ``gpu:1``. These two are
     those of ``[resources]``."""
+    nodes: int = Field(default=1, ge=1, le=64)
+    """Nodes that share a training with ``gpus``, each with as many of its processes, and with what
+    ``gres`` says. Any other step runs on one."""
     options: tuple[Annotated[str, AfterValidator(_is_sbatch_option)], ...] = ()
     """More options of ``sbatch``: ``["--account=physics", "--qos=long"]``."""
     platform: Literal["linux/amd64", "linux/arm64"] | None = None
@@ -314,6 +331,15 @@ class SlurmSystem(Frozen):
     """Target whose toolchain trains and merges there. Default: ``cpu``."""
     patience: float = Field(default=180, ge=5, le=86400)
     """For how many seconds a login that drops, or a Slurm that does not answer, is tried again."""
+
+    @model_validator(mode="after")
+    def _containers_on_all_nodes(self) -> Self:
+        if self.container == "pyxis" and self.nodes > 1:
+            raise ValueError(
+                "pyxis starts its containers through srun, which nodes > 1 needs for itself: "
+                "choose another container"
+            )
+        return self
 
 
 SystemTable = Annotated[DockerSystem | AzureMLSystem | SlurmSystem, Field(discriminator="type")]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.process.machines import Machines, interface_to
+
 _SECRET = re.compile(
     r"(^|_)(TOKENS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)(_|$)"
     r"|^(PIP|UV)_(\w+_)?INDEX_URL$",
@@ -75,12 +77,16 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
         environ.update(dict.fromkeys(_OFFLINE, "1"))
 
 
-def of_ranks(environ: Mapping[str, str], processes: int) -> dict[str, str]:
-    """Return the variables of processes that train together: as many of the GPUs that this process
-    was given, of which it sees one, and the network of this machine alone."""
+def of_ranks(
+    environ: Mapping[str, str], processes: int, machines: Machines | None = None
+) -> dict[str, str]:
+    """Return the variables of this machine's ``processes`` that train together: as many of the GPUs
+    that this process was given, of which it sees one, and the network of this machine alone, or
+    that through which it reaches the others."""
     gpus = _given_gpus(environ)[:processes]
     shown = {_GPUS: ",".join(gpus)} if any(gpus) else {}
-    return {**environ, **shown, **dict.fromkeys(_NETWORKS, _LOOPBACK)}
+    network = _LOOPBACK if machines is None else interface_to(machines.reached)
+    return {**environ, **shown, **(dict.fromkeys(_NETWORKS, network) if network else {})}
 
 
 def _given_gpus(environ: Mapping[str, str]) -> list[str]:

@@ -26,6 +26,7 @@ from pipeline.contract.schema import (
 )
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.code_digest import CodeDigests
+from pipeline.training.params import TrainingLoopParams
 from targets.cache import Cache
 from targets.cli.echo import echo
 from targets.config.documents import OWN_CONFIG, read_documents
@@ -395,7 +396,7 @@ def _system_choice(loaded: LoadedConfig, choices: BuildChoices) -> SystemChoice 
     if choices.runtime == "venv":
         message = "it says how steps run here, not on a system; --system local has them run here"
         raise ConfigError([Problem(message, key="--runtime venv")])
-    problems = [*_bound_to_this_machine(loaded, name)]
+    problems = [*_bound_to_this_machine(loaded, name), *_not_shared(loaded, name, table)]
     if problems:
         raise ConfigError(problems)
     if isinstance(table, DockerSystem) and table.certificates:
@@ -419,6 +420,25 @@ def _bound_to_this_machine(loaded: LoadedConfig, system: str) -> Iterator[Proble
         if (step.type or name) == _MEASURING:
             message = f"it chooses by times that it measures, which cannot be done on {system} yet"
             yield loaded.problem(message, ("passes", name), here)
+
+
+def _not_shared(loaded: LoadedConfig, system: str, table: SystemTable) -> Iterator[Problem]:
+    """Yield what the machines of a system cannot share evenly."""
+    if isinstance(table, DockerSystem):
+        return
+    key = "nodes" if isinstance(table, SlurmSystem) else "instance_count"
+    count: int = getattr(table, key)
+    calls = [call for name in loaded.targets for call in loaded.chains[name].passes]
+    asked = {call.params.gpus for call in calls if isinstance(call.params, TrainingLoopParams)}
+    several = asked - {1}
+    if count == 1 or (several and all(gpus % count == 0 for gpus in several)):
+        return
+    told = (
+        f"{count} machines share the processes of a training, of which `gpus` says how many there "
+        f"are together (here {', '.join(map(str, sorted(asked))) or 'none'})"
+    )
+    advice = f"set `gpus` of the training to {count} or a multiple of it, or leave out `{key}`"
+    yield loaded.problem(told, ("systems", system, key), advice)
 
 
 def shared_cache_table(config: Path) -> SharedCacheTable | None:

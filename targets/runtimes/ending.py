@@ -89,7 +89,7 @@ class Ending:
         if failure.cause == "disk_full":
             hint = failure.hint or _MORE_DISK
             return EnvironmentUnable(message, hint, self.log)
-        if failure.cause == "network":
+        if failure.cause in ("network", "peer"):
             hint = failure.hint or "check the network and the proxy, then run again"
             return EnvironmentUnable(message, hint, self.log)
         if failure.cause == "bad_input":

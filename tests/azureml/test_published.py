@@ -35,6 +35,8 @@ _JOB = {
         "blobs": {"jobInputType": "uri_folder", "uri": "azureml://x", "mode": "ReadOnlyMount"}
     },
     "outputs": {"made": {"jobOutputType": "uri_folder", "uri": "azureml://x"}},
+    "resources": {"instanceCount": 2},
+    "distribution": {"distributionType": "PyTorch", "processCountPerInstance": 1},
 }
 ANSWERS = [
     ("Workspace", "GET", _WORKSPACE_PATH),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.capabilities import program
+from tests.support.capabilities import program, skip
 from tests.support.command import Quern
 from tests.support.engine_elsewhere import in_memory
 from tests.support.own_engine import OwnEngine
 from tests.support.project import Project
-from tests.support.slurm import Cluster
+from tests.support.slurm import PYXIS, Cluster
 from tests.support.system_life import started
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -35,12 +36,22 @@ def engine(toolchain_python: Path) -> Iterator[OwnEngine]:
             made.stop()
 
 
-@pytest.fixture
-def contained(project: Project, engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> Project:
-    program("slurm", "ch-run")
+@pytest.fixture(params=["charliecloud", "apptainer", "pyxis"])
+def contained(
+    request: pytest.FixtureRequest,
+    project: Project,
+    engine: OwnEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    if request.param == "charliecloud":
+        program("slurm", "ch-run")
+    elif request.param == "apptainer" and not shutil.which("apptainer"):
+        skip("slurm", "no apptainer, which Debian 12 does not have")
+    elif request.param == "pyxis" and not (PYXIS and shutil.which("enroot")):
+        skip("slurm", "no enroot, or QUERN_TEST_PYXIS names no plugin: Debian has neither")
     monkeypatch.setenv("DOCKER_HOST", engine.address)
     monkeypatch.setenv("USER", "root")  # charliecloud asks for it
-    project.edit("[systems.hpc]\n", '[systems.hpc]\ncontainer = "charliecloud"\n')
+    project.edit("[systems.hpc]\n", f'[systems.hpc]\ncontainer = "{request.param}"\n')
     return project
 
 
@@ -59,6 +70,9 @@ def test_a_build_in_containers(fresh: Quern, place: Cluster, contained: Project)
             check=False,
         )
         assert "Read-only file system" in done.stderr
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        if "apptainer" in contained.config.read_text():  # charliecloud has a user namespace
+            assert int(status.partition("CapEff:")[2].split()[0], 16) == 0
         assert build.complete() == 0, build.said
     finally:
         build.kill()
@@ -90,6 +104,8 @@ def _is_step(process: psutil.Process) -> bool:
 
 
 def test_a_cluster_without_the_program(fresh: Quern, project: Project) -> None:
+    if shutil.which("apptainer"):
+        pytest.skip("this machine has it")
     project.edit("[systems.hpc]\n", '[systems.hpc]\ncontainer = "apptainer"\n')
     ended = fresh("build", "--config", str(project.config))
     assert ended.code == 4, ended.stderr

@@ -21,6 +21,8 @@ from tests.support.gated_builds import Surroundings
 
 PARTITION, SHORT = "main", "short"
 NODES = ("n1", "n2")
+PYXIS = os.environ.get("QUERN_TEST_PYXIS", "")
+"""Path of ``spank_pyxis.so``, which is no package of Debian's."""
 _CONFIG = """\
 ClusterName=quern
 SlurmctldHost=localhost(127.0.0.1)
@@ -75,6 +77,11 @@ class Cluster:
         (folder / "gpu").touch()
         (folder / "gres.conf").write_text(f"NodeName=n1 Name=gpu Count=1 File={folder}/gpu\n")
         (folder / "cgroup.conf").write_text("")
+        if PYXIS:
+            plugin = f"required {PYXIS} runtime_path={folder}/pyxis\n"
+            (folder / "plugstack.conf").write_text(plugin)
+            with self.config.open("a") as config:
+                config.write(f"PlugStackConfig={folder}/plugstack.conf\n")
 
     @property
     def environment(self) -> Mapping[str, str]:

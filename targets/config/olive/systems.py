@@ -231,7 +231,10 @@ def _one_machine(count: Node | None) -> None:
     if count.number() in (1, None):
         count.no_effect("a job runs on one machine")
     else:
-        count.refuse("a job runs on one machine", "use 1, and a compute whose machines are larger")
+        count.refuse(
+            "Olive's file does not say how the machines would share a training",
+            "use 1, or a TOML config with `instance_count` and as many `gpus` of the training",
+        )
 
 
 def _tags(node: Node | None) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets as random
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from targets.systems.azureml import in_job
 from targets.systems.azureml.environment import environment_of
 from targets.systems.azureml.job import AzureJob
 from targets.systems.azureml.workspace import Machine, Workspace, stored
+from targets.systems.machines import machines_of
 from targets.systems.system import Say
 from targets.systems.task import Input, Material, Task
 from targets.systems.tree import TreeFile
@@ -59,6 +61,7 @@ class _JobTask(Frozen):
     environment: dict[str, str]
     inputs: tuple[_PlacedInput, ...]
     keyvault: str
+    machines: int
 
 
 class AzureSystem:
@@ -130,14 +133,15 @@ class AzureSystem:
             return Device(kind, f"{machine_has} has no such device")
         if not self._machine.gpus:
             return Device(kind, f"{machine_has} has no GPU ({self._machine.words})")
+        machines = self._table.instance_count
         whole = [
             Device(
                 cuda.KIND,
                 description=f"a GPU of a {self._machine.words}; its driver is not known",
                 model=self._machine.words,
-                environment={cuda.VISIBLE: ",".join(map(str, range(count)))},
+                environment={cuda.VISIBLE: ",".join(map(str, range(math.ceil(count / machines))))},
             )
-            for count in range(1, self._machine.gpus + 1)
+            for count in range(1, self._machine.gpus * machines + 1)
         ]
         return replace(whole[0], several=tuple(whole[1:]))
 
@@ -192,6 +196,7 @@ class AzureSystem:
                 outputs={"made": f"{_PREFIX}/{job.folder}/", "kept": f"{_PREFIX}/blobs/"},
                 title=f"{task.plan.build}: {', '.join(step.name for step in task.plan.steps)}",
                 experiment=task.plan.build,
+                machines=described.machines,
             )
         say(f"the job {name} is submitted to {self.where}")
         return job
@@ -217,6 +222,7 @@ class AzureSystem:
                 for part in _inputs(task)
             ),
             keyvault=(self._table.keyvault or "") if _asks_hub(task) else "",
+            machines=machines_of(task.plan, self._table.instance_count),
         )
 
     def _send(self, task: Task, material: Material, say: Say) -> None:

@@ -7,6 +7,9 @@ folder of blobs that can be written, and the digest of the task, itself a blob. 
     <key>/result.json    the result of a finished step, whose files are blobs, written last
     log                  what its process wrote to standard error, at the end
     ended.json           how it ended, written last
+
+Of several machines of a job, the others than the first store the last two alone, as ``log-1`` and
+``ended-1.json`` for the second, with what their process said went wrong.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ _PASSED_ON = (
     "NVIDIA_DRIVER_CAPABILITIES",
 )
 """Of the job's variables, those that a step gets to see. The others have tokens among them."""
+_MEETING = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What the service tells each of several machines:
+https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu"""
 _SECRET = "hf-token"  # noqa: S105 - its name
 _VAULT = "https://vault.azure.net"
 _SECONDS = 30
@@ -57,18 +63,38 @@ def main(blobs: Path, made: Path, kept: Path, task_digest: str) -> int:
         variables.touch(0o600)
         variables.write_text(json.dumps({"HF_TOKEN": secret(task["keyvault"])}), "utf-8")
         command += ["--variables", str(variables)]
-    code = _run(command, task, work, blobs, made, kept)
-    shutil.copyfile(work / "log", made / "log")
-    (made / "ended.json").write_text(json.dumps({"exit_code": code}), "utf-8")
+    number, machine = _machine(task["machines"])
+    task["environment"] |= machine
+    code, failed = _run(command, task, work, None if number else (blobs, made, kept))
+    end = f"-{number}" if number else ""
+    shutil.copyfile(work / "log", made / f"log{end}")
+    ended = {"exit_code": code, "failed": failed}
+    (made / f"ended{end}.json").write_text(json.dumps(ended), "utf-8")
     shutil.rmtree(work, ignore_errors=True)
     return code
 
 
+def _machine(count: int) -> tuple[int, dict[str, str]]:
+    """Return which of ``count`` machines this is, and what a step reads of that."""
+    if count == 1:
+        return 0, {}
+    try:
+        number, address, port = (os.environ[name] for name in _MEETING)
+        return int(number), {"QUERN_MACHINE": f"{int(number)}/{count}@{address}:{int(port)}"}
+    except (KeyError, ValueError) as error:
+        names = ", ".join(_MEETING)
+        raise SystemExit(
+            f"the service does not say where machines meet ({names}): {error}"
+        ) from None
+
+
 def _run(
-    command: list[str], task: dict[str, Any], work: Path, blobs: Path, made: Path, kept: Path
-) -> int:
-    """Run ``command`` and pass its events on: that of a finished step when its result is stored."""
+    command: list[str], task: dict[str, Any], work: Path, folders: tuple[Path, Path, Path] | None
+) -> tuple[int, dict[str, Any]]:
+    """Run ``command`` and pass its events on: that of a finished step when its result is stored, in
+    ``folders`` if there are any. Return its exit code, and the event of what went wrong."""
     (work / "home").mkdir()
+    failed: dict[str, Any] = {}
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment = {**passed_on, **task["environment"], "HOME": str(work / "home")}
     environment["PYTHONPATH"] = str(work / "inputs" / CODE)
@@ -85,12 +111,15 @@ def _run(
     ):
         assert process.stdout is not None  # noqa: S101 - a pipe
         for line in process.stdout:
-            key = keys.get(_finished(line))
-            if key is not None:
-                _store(work / "work" / key, key, blobs, made, kept)
+            event = _event(line)
+            key = keys.get(str(event.get("step")))
+            if event.get("event") == "finished" and key is not None and folders is not None:
+                _store(work / "work" / key, key, *folders)
+            if event.get("event") == "failed":
+                failed = event
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-    return process.returncode
+    return process.returncode, failed
 
 
 def _lay_out(inputs: list[dict[str, Any]], blobs: Path, folder: Path) -> dict[str, Path]:
@@ -135,13 +164,13 @@ def _read(blobs: Path, sha256: str) -> bytes:
     return content
 
 
-def _finished(line: bytes) -> str:
-    """Return the name of the step that an event says is finished; empty for any other line."""
+def _event(line: bytes) -> dict[str, Any]:
+    """Return the event of a line; empty for any other line."""
     try:
         event = json.loads(line)
-        return str(event["step"]) if event["event"] == "finished" else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 def secret(vault: str) -> str:

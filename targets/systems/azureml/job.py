@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -10,26 +10,48 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
+from pipeline.contract.events import StepFailed
 from pipeline.contract.plan import OUTPUT_DIR
 from pipeline.contract.result import RESULT_FILE, StepResult
+from pipeline.process.exit_codes import describe_exit
 from targets.atomic import replace_file, sibling_folder
 from targets.disk import CACHE_REMEDY, Need, require_room
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.figures import duration
+from targets.foreign_text import one_line
 from targets.remote.arrival import Arrival, BlobLost
 from targets.remote.record import RecordRefused, require_plain
 from targets.remote.store import Store
-from targets.systems.azureml.workspace import LOG, SeenJob, Workspace, stored
+from targets.systems.azureml.workspace import FIRST_LOG, LOGS, SeenJob, Workspace, stored
 from targets.systems.system import JobGone, JobState, Piece, Say
 
 ENDED, STDERR = "ended.json", "log"
 """What a job leaves at its end."""
+_OTHER = re.compile(r"ended-(\d{1,4})\.json", re.ASCII)
+"""What any other machine than the first leaves at its end."""
 _LARGEST_RESULT = 1 << 28
 _LARGEST_LOG = 1 << 26
 _PIECE = 1 << 20
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+
+
+class _Ended(BaseModel):
+    """What a machine leaves at its end."""
+
+    exit_code: int
+    failed: StepFailed | None = None
+
+    @field_validator("failed", mode="before")
+    @classmethod
+    def _nothing(cls, value: object) -> object:
+        return value or None
+
+    @property
+    def of_others(self) -> bool:
+        """Return whether it failed because another machine had."""
+        return self.failed is not None and self.failed.cause == "peer"
 
 
 class AzureJob:
@@ -121,9 +143,11 @@ class AzureJob:
         if cost and not self._billed:
             self._billed = True
             self._say(f"{self._workspace.words}: {cost}")
-        code = self._exit_code()
-        if code is not None:
-            return JobState("ended", code, cost=cost)
+        ended = self._ended()
+        if (ended is None or ended.of_others) and (other := self._other()):
+            return JobState("ended", error=other, cost=cost)
+        if ended is not None:
+            return JobState("ended", ended.exit_code, cost=cost)
         if self._stopped:
             return JobState("ended", 1, cost=cost)
         return JobState("ended", error=_explained(seen.status, told.error), cost=cost)
@@ -185,10 +209,11 @@ class AzureJob:
 
     def _read_log_from(self, place: int) -> bytes:
         with stored():
-            there = self._log.look(LOG)
+            found = (one for one in self._log.list(LOGS) if FIRST_LOG.fullmatch(one.path))
+            there = next(found, None)
             if there is None or there.size <= place:
                 return b""
-            return self._log.part(LOG, place, min(_PIECE, there.size - place)) or b""
+            return self._log.part(there.path, place, min(_PIECE, there.size - place)) or b""
 
     def _require_patience(self, seen: SeenJob) -> None:
         if datetime.now(timezone.utc) - seen.created > self._longest:
@@ -199,14 +224,25 @@ class AzureJob:
                 "`max_hours`; the job is ended, and finished steps are kept",
             )
 
-    def _exit_code(self) -> int | None:
+    def _ended(self, file: str = ENDED) -> _Ended | None:
         with stored():
-            found = self._store.read(f"{self.folder}/{ENDED}", _PIECE)
+            found = self._store.read(f"{self.folder}/{file}", _PIECE)
         try:
-            code = json.loads(found[0])["exit_code"] if found is not None else None
-        except (ValueError, KeyError, TypeError):
+            return None if found is None else _Ended.model_validate_json(found[0])
+        except ValidationError:
             return None
-        return code if isinstance(code, int) else None
+
+    def _other(self) -> str:
+        """Return which of several machines failed, and why, if it was not the first one."""
+        with stored():
+            left = [one.path.rpartition("/")[2] for one in self._store.list(f"{self.folder}/")]
+        for number in sorted(int(match[1]) for name in left if (match := _OTHER.fullmatch(name))):
+            ended = self._ended(f"ended-{number}.json")
+            if ended is not None and ended.exit_code and not ended.of_others:
+                why = one_line(ended.failed.message) if ended.failed is not None else ""
+                how = why or f"its process {_how(ended.exit_code)}"
+                return f"the machine {number} (from 0) of the training failed: {how}"
+        return ""
 
     def _fetch(self, result: StepResult, content: bytes, folder: Path) -> None:
         with sibling_folder(folder) as fresh:
@@ -219,6 +255,10 @@ class AzureJob:
             arrival.forget()
             replace_file(fresh / RESULT_FILE, content.decode())
             fresh.rename(folder)
+
+
+def _how(code: int) -> str:
+    return describe_exit(code) if code < 0 else f"ended with {describe_exit(code)}"
 
 
 def _explained(status: str, told: str) -> str:

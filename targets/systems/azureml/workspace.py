@@ -3,6 +3,7 @@ environment's own login."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 _ARTIFACTS = "workspaceartifactstore"
 """The datastore in which the service keeps what jobs write to their standard output."""
-LOG = "user_logs/std_log.txt"
+LOGS = "user_logs"
+"""Its folder for what jobs write, a file for each process."""
+FIRST_LOG = re.compile(r"user_logs/std_log\D*0*\.txt", re.ASCII)
+"""The file of the first process; the SDK looks for the same names."""
 _STORAGE = "https://storage.azure.com/.default"
 _SERVICE = "https://management.azure.com/.default"
 _WAITING = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
@@ -131,7 +135,7 @@ class Workspace:
         return Store(f"az://{account}/{container}/{prefix}".rstrip("/"), self._opened)
 
     def log(self, name: str) -> Store:
-        """Return the folder in which the log of the job ``name`` is :data:`LOG`."""
+        """Return the folder in which the job ``name`` has :data:`LOGS`."""
         return self.store(_ARTIFACTS, f"ExperimentRun/dcid.{name}")
 
     def look(self, name: str) -> SeenJob | None:
@@ -182,10 +186,12 @@ class Workspace:
         outputs: Mapping[str, str],
         title: str,
         experiment: str,
+        machines: int,
     ) -> None:
-        """Start the job ``name``; ``inputs`` and ``outputs`` are folders of the datastore."""
+        """Start the job ``name``; ``inputs`` and ``outputs`` are folders of the datastore. Each of
+        ``machines`` runs ``command`` once, and is told where the first one is."""
         with quiet():
-            from azure.ai.ml import Input, Output
+            from azure.ai.ml import Input, Output, PyTorchDistribution
             from azure.ai.ml import command as command_job
             from azure.ai.ml.entities import ManagedIdentityConfiguration
 
@@ -199,7 +205,10 @@ class Workspace:
             code=str(code),
             environment=environment,
             compute=table.compute,
-            instance_count=1,
+            instance_count=machines,
+            distribution=PyTorchDistribution(process_count_per_instance=1)
+            if machines > 1
+            else None,
             instance_type=table.instance_type,
             timeout=max(60, round(table.max_hours * 3600)),
             inputs={

@@ -53,6 +53,7 @@ class SeenJob:
 
     state: str
     reason: str = ""
+    nodes: str = ""
 
     @property
     def phase(self) -> Phase:
@@ -127,8 +128,8 @@ class Cluster:
 
     def look(self, number: str) -> SeenJob | None:
         """Return the job, of the queue or of the accounts; ``None`` if neither knows it."""
-        queue = "squeue --states=all --noheader --format='%T|%r' --jobs=\"$1\""
-        accounts = 'sacct --allocations --noheader --parsable2 --format=State --jobs="$1"'
+        queue = "squeue --states=all --noheader --format='%T|%N|%r' --jobs=\"$1\""
+        accounts = 'sacct --allocations --noheader --parsable2 --format=State,NodeList --jobs="$1"'
         try:
             found = self._login.again(lambda: self._run(queue, number)).strip()
         except Refused as refused:
@@ -142,8 +143,15 @@ class Cluster:
                 return None
         if not found:
             return None
-        state, _, reason = found.partition("\n")[0].partition("|")
-        return SeenJob(state.partition(" ")[0], reason.strip("() "))
+        state, nodes, reason = (found.partition("\n")[0] + "||").split("|")[:3]
+        return SeenJob(state.partition(" ")[0], reason.strip("() "), nodes)
+
+    def down(self, nodes: str) -> str:
+        """Return those of ``nodes`` that are down, in words; empty if Slurm names none."""
+        if not re.fullmatch(r"[\w.,\[\]-]+", nodes):
+            return ""
+        script = 'sinfo --noheader --nodes="$1" --states=down,fail,no_respond --format=%N'
+        return ", ".join(dict.fromkeys(self._ask(script, nodes).split()))
 
     def begin_cancel(self, number: str) -> None:
         """Have the job end, and do not wait for it. Callable from any thread."""

@@ -24,21 +24,27 @@ from targets.toolchain.engine import connect, reason, request_timeout
 from targets.toolchain.image import PYTHON, ensure_image, recipe_digest
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
-Program = Literal["apptainer", "charliecloud"]
+Program = Literal["apptainer", "charliecloud", "pyxis"]
 
 _JOB, _INPUTS = "/quern/job", "/quern/inputs"
 """Where a container sees the folder of the job, which it may write to, and all inputs."""
-_COMMANDS = {"apptainer": "apptainer", "charliecloud": "ch-run"}
+_COMMANDS = {"apptainer": "apptainer", "charliecloud": "ch-run", "pyxis": "mksquashfs"}
+_HAS_PYXIS = "srun --help 2>&1 | grep -q -e --container-image"
+_NVIDIA = "NVIDIA_DRIVER_CAPABILITIES=compute,utility"
 _SEND_SECONDS = 24 * 3600
 _EXPORT_SECONDS = 1800
+_PACK = 'mksquashfs "$work/tree" "$work/image" -noappend -quiet -no-progress > /dev/null'
+"""Makes one file of an image, as pyxis takes it."""
 _UNPACK = (
     'umask 077; work=$(mktemp -d "$1.XXXXXX") && mkdir "$work/tree" && '
     "tar -xf - --no-same-owner --exclude='dev/*' -C \"$work/tree\" && "
     f'mkdir -p "$work/tree{_JOB}" "$work/tree{_INPUTS}" && printf %s "$2" > "$work/made" && '
-    '{ mv -T "$work/tree" "$1" 2> /dev/null || [ -d "$1" ]; } && '
+    'if [ "$3" = pyxis ]; then '
+    f'{_PACK} && chmod -R u+w "$work/tree" && mv -f "$work/image" "$1"; '
+    'else mv -T "$work/tree" "$1" 2> /dev/null || [ -d "$1" ]; fi && '
     'mv "$work/made" "$1.json" && rm -rf "$work"'
 )
-"""Unpacks an image, which is whole once there is a file beside it that says what it is."""
+"""Unpacks an image, or makes one file of it. It is whole once a file beside it says what it is."""
 
 
 class _Made(Frozen):
@@ -82,13 +88,22 @@ class Containers:
     def launch(self, toolchain: Toolchain, job: str, inputs: str, gpu: bool) -> Launch:
         """Return how a job starts its process."""
         image = self._image(toolchain)
-        if self.program == "charliecloud":
+        if self.program == "pyxis":
+            mounts = f"{inputs}:{_INPUTS}:ro,{job}:{_JOB}"
+            options = ("readonly", f"image={image}", f"mounts={mounts}")
+            without = ("--no-container-mount-home", "--no-container-entrypoint")
+            shown = ("env", "NVIDIA_VISIBLE_DEVICES=all", _NVIDIA) if gpu else ()
+            container = (f"--container-{option}" for option in options)
+            before = (*shown, "srun", "--ntasks=1", "--mpi=none", *container, *without)
+        elif self.program == "charliecloud":
             binds = (f"--bind={inputs}:{_INPUTS}", f"--bind={job}:{_JOB}")
             before = ("ch-run", "--no-home", "--private-tmp", *binds, image, "--")
         else:
             binds = (f"--bind={inputs}:{_INPUTS}:ro", f"--bind={job}:{_JOB}")
             nvidia = ("--nv",) if gpu else ()
-            before = ("apptainer", "exec", "--containall", "--no-home", *nvidia, *binds, image)
+            # Without this, root has all capabilities in there.
+            contained = ("--containall", "--no-home", "--no-privs")
+            before = ("apptainer", "exec", *contained, *nvidia, *binds, image)
         return Launch(before, PYTHON, image, _JOB, _INPUTS)
 
     def _require_program(self) -> None:
@@ -100,9 +115,21 @@ class Containers:
                 f"{self.login.name} has no `{command}` on the path of a login",
                 'is it there under another name of a module? `container = "none"` needs none',
             ) from None
+        if self.program == "pyxis":
+            self._require_pyxis()
+
+    def _require_pyxis(self) -> None:
+        try:
+            self.login.run(_HAS_PYXIS)
+        except Refused:
+            raise EnvironmentUnable(
+                f"srun of {self.login.name} knows no --container-image: pyxis is not set up there",
+                'ask who runs the cluster; `container = "none"` needs no plugin',
+            ) from None
 
     def _image(self, toolchain: Toolchain) -> str:
-        return f"{self.folder}/{recipe_digest(toolchain)[:16]}"
+        end = ".sqsh" if self.program == "pyxis" else ""
+        return f"{self.folder}/{recipe_digest(toolchain)[:16]}{end}"
 
     def _made(self, toolchain: Toolchain) -> _Made | None:
         place = f"{self._image(toolchain)}.json"
@@ -128,7 +155,8 @@ class Containers:
 
             try:
                 place, said = self._image(toolchain), json.dumps(made.model_dump())
-                self.login.run(_UNPACK, place, said, given=content, seconds=_SEND_SECONDS)
+                given = (place, said, self.program)
+                self.login.run(_UNPACK, *given, given=content, seconds=_SEND_SECONDS)
             finally:
                 client.api.remove_container(container, force=True)
         except Refused as refused:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline.contract.events import EVENT, StepFailed
+from pipeline.process.exit_codes import describe_exit
 from targets.disk import CACHE_REMEDY
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.foreign_text import one_line
@@ -18,7 +20,7 @@ from targets.systems.fetching import fetch_step
 from targets.systems.slurm import login
 from targets.systems.slurm.cluster import Cluster, SeenJob
 from targets.systems.slurm.login import Dropped, Login
-from targets.systems.slurm.script import ENDED, EVENTS, LOG, UNABLE, job_name
+from targets.systems.slurm.script import BROKEN, ENDED, EVENTS, LOG, UNABLE, job_name
 from targets.systems.system import JobGone, JobState, Piece, Say
 
 _PIECE = 1 << 20
@@ -30,7 +32,7 @@ _LAG_SECONDS = 10.0
 """How long the login machine may see less of the shared folder than the node that wrote."""
 _FOUND = (
     'cd "$1" 2> /dev/null || exit 0; ls -a > /dev/null; echo there; '
-    f"for name in slurm {ENDED} {UNABLE}; do "
+    f"for name in slurm {ENDED} {UNABLE} {BROKEN}; do "
     '[ ! -e $name ] || { printf "%s " $name; head -c 1000 $name | head -n 1; echo; }; done'
 )
 TAKE_UNFINISHED = (
@@ -45,6 +47,11 @@ _LEAVE_UNFINISHED = (
     'mkdir -p "$2" && rm -rf "$2/$name" && mv "$name" "$2/$name"; done; true'
 )
 """Keeps what steps of a job can go on with that are not finished."""
+_LAST_LINE = 'tail -n 1 "$1" 2> /dev/null | head -c 10000'
+_SAID_OF_OTHERS = (
+    'grep \'^srun: error: \' "$1" | grep -v -w -e "$2" | head -n 1 | cut -c 14-500 || true'
+)
+"""What Slurm said of another node than one."""
 _WORDS = {
     "CANCELLED": "somebody ended the job there",
     "NODE_FAIL": "the node that ran the job failed",
@@ -62,6 +69,8 @@ class _Found:
     number: str
     exit_code: int | None
     unable: str
+    broken: str
+    """Of several nodes the first that failed, as the job's script has it."""
 
 
 class SlurmJob:
@@ -134,6 +143,8 @@ class SlurmJob:
                 return JobState("gone")
             if found.unable:
                 return JobState("ended", error=found.unable)
+            if other := self._other(found):
+                return JobState("ended", error=other)
             killed = found.exit_code == -9
             if found.exit_code is not None and not killed:
                 return JobState("ended", found.exit_code)
@@ -207,7 +218,31 @@ class SlurmJob:
             self._number,
             _exit_code(code) if code else None,
             one_line(lines.get(UNABLE, "")),
+            one_line(lines.get(BROKEN, "")),
         )
+
+    def _other(self, found: _Found) -> str:
+        """Return which of several nodes failed, and why, if it was not the first one."""
+        if found.exit_code is None or found.broken.count(" ") != 3:
+            return ""
+        number, node, code, nodes = found.broken.split(" ")
+        failed = self._last_failure(EVENTS if number == "0" else f"{EVENTS}-{number}")
+        if failed is not None and failed.cause == "peer":
+            others = self._login.run(_SAID_OF_OTHERS, f"{self._folder}/{LOG}", node)
+            why = one_line(others) or "the log has what each of them said"
+            return f"of the nodes {nodes} of the training, another one than {node} ended: {why}"
+        if number == "0":
+            return ""
+        why = f"its process {_how(code)}" if failed is None else one_line(failed.message)
+        return f"{node}, one of the nodes {nodes} of the training, failed: {why}"
+
+    def _last_failure(self, events: str) -> StepFailed | None:
+        last = self._login.run(_LAST_LINE, f"{self._folder}/{events}")
+        try:
+            event = EVENT.validate_json(last)
+        except ValidationError:
+            return None
+        return event if isinstance(event, StepFailed) else None
 
     def _look(self, found: _Found) -> SeenJob | None:
         number = found.number or self._cluster.number_of(job_name(self.id))
@@ -247,6 +282,8 @@ class SlurmJob:
             why = f"the job took longer than the {self._max_hours:g} hours of `max_hours`"
         else:
             why = _WORDS.get(seen.state, "")
+        if why and (down := self._cluster.down(seen.nodes)):
+            why = f"{why}: {down}"
         if why:
             return JobState("ended", error=f"{why} ({seen.state})")
         return JobState(
@@ -258,6 +295,11 @@ class SlurmJob:
     def _last_words(self) -> str:
         lines = b"".join(self.read_log()).decode("utf-8", "replace").strip().split("\n")
         return one_line(lines[-1])
+
+
+def _how(text: str) -> str:
+    code = _exit_code(text)
+    return describe_exit(code) if code < 0 else f"ended with {describe_exit(code)}"
 
 
 def _exit_code(text: str) -> int:

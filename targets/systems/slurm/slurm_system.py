@@ -19,6 +19,7 @@ from targets.machine import NEEDED_FLAGS
 from targets.runtimes.process_environment import network_environment, plain_environment
 from targets.runtimes.runtime import RuntimeName
 from targets.systems.job_notes import JobNotes
+from targets.systems.machines import machines_of
 from targets.systems.room import require_room
 from targets.systems.slurm.cluster import Cluster, Partition
 from targets.systems.slurm.environment import VirtualEnvironments
@@ -30,8 +31,8 @@ from targets.systems.slurm.script import (
     LOG,
     PLAN,
     VARIABLES,
+    Scripts,
     job_name,
-    job_script,
     unfinished_roots,
 )
 from targets.systems.system import Say
@@ -145,7 +146,7 @@ class SlurmSystem:
             description=f"a GPU of {nodes}; its driver is not known",
             model=f"a GPU of {self._table.partition}",
         )
-        count = _count(self._table.gres or "")
+        count = _count(self._table.gres or "") * self._table.nodes
         return replace(device, several=(device,) * (count - 1))  # Slurm shows a job those it has
 
     @cached_property
@@ -225,7 +226,7 @@ class SlurmSystem:
         gpu = (self._table.gres or "").startswith("gpu")
         launch = self._enclosure.launch(toolchain, folder, self._input_folder, gpu)
         secrets = {**(network_environment(None) if task.network else {}), **material.secrets}
-        script = job_script(
+        scripts = Scripts(
             folder,
             launch,
             task,
@@ -235,9 +236,11 @@ class SlurmSystem:
             },
             needs=NEEDED_FLAGS if toolchain.platform == "linux/amd64" else (),
             secret=bool(secrets),
+            nodes=machines_of(task.plan, self._table.nodes),
         )
         yield folder_entry("tree")
-        yield small_file_entry("tree/job.sh", script.encode(), 0o700)
+        for name, script in scripts.files():
+            yield small_file_entry(f"tree/{name}", script.encode(), 0o700)
         yield small_file_entry(f"tree/{PLAN}", task.plan.model_dump_json().encode(), 0o600)
         if secrets:  # not in the job's environment, which Slurm shows and stores
             yield small_file_entry(f"tree/{VARIABLES}", json.dumps(secrets).encode(), 0o600)
@@ -245,14 +248,16 @@ class SlurmSystem:
 
     def _options(self, job_id: str, task: Task) -> list[str]:
         table, limits = self._table, task.limits
+        nodes = machines_of(task.plan, table.nodes)
         memory = limits.memory_bytes
         return [
             *table.options,
             f"--partition={table.partition}",
             f"--job-name={job_name(job_id)}",
             f"--time={max(1, math.ceil(table.max_hours * 60))}",
-            "--nodes=1",
-            "--ntasks=1",
+            f"--nodes={nodes}",
+            f"--ntasks={nodes}",
+            "--ntasks-per-node=1",
             f"--cpus-per-task={math.ceil(limits.cpus or task.plan.threads)}",
             *([f"--mem={math.ceil(memory / (1 << 20))}M"] if memory else []),
             *([f"--gres={table.gres}"] if table.gres else []),

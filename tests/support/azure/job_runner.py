@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import docker
 import obstore
 from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
 
 from targets.toolchain.image import PYTHON
 
@@ -34,6 +36,42 @@ class Process(Protocol):
 
     def poll(self) -> int | None: ...
     def kill(self) -> None: ...
+
+
+@dataclass
+class Machines:
+    """The machines of a job: the end of one that fails is the end of all."""
+
+    processes: list[Process]
+
+    def poll(self) -> int | None:
+        """Return the exit code of the job once all have ended: of the first that failed, if any."""
+        codes = [one.poll() for one in self.processes]
+        failed = next((code for code in codes if code), None)
+        if failed is not None:
+            self.kill()
+            return failed
+        return None if None in codes else 0
+
+    def kill(self) -> None:
+        for one in self.processes:
+            one.kill()
+
+
+def _meetings(count: int) -> Iterator[Mapping[str, str]]:
+    """Yield what the service tells each of ``count`` machines about the others, as documented for
+    PyTorch: https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
+
+    How a job is started adds ``MASTER_ADDR``.
+    """
+    if count == 1:
+        yield {}
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for number in map(str, range(count)):
+        ranks = dict.fromkeys(("NODE_RANK", "RANK"), number)
+        yield {**ranks, "LOCAL_RANK": "0", "WORLD_SIZE": str(count), "MASTER_PORT": port}
 
 
 Start = Callable[[str, Path, Path, Mapping[str, str]], Process]
@@ -68,7 +106,7 @@ class JobRunner:
         self.queue = threading.Event()
         """Jobs start once it is set."""
         self.queue.set()
-        self.running: dict[str, Process] = {}
+        self.running: dict[str, Machines] = {}
 
     def submit(self, job: Job, code_uri: str) -> None:
         def work() -> None:
@@ -97,8 +135,7 @@ class JobRunner:
                 return
         job.status, job.begun = "Running", datetime.now(timezone.utc)
         place = self.folder / job.name
-        code, temporary, log = place / "code", place / "tmp", place / "std_log.txt"
-        temporary.mkdir(parents=True)
+        code = place / "code"
         container, _, prefix = code_uri.partition(".blob.core.windows.net/")[2].partition("/")
         self._fetch(container, prefix.rstrip("/") + "/", code)
         command, outputs = str(job.properties["command"]), {}
@@ -112,8 +149,16 @@ class JobRunner:
                 else:
                     outputs[folder] = (CONTAINERS[datastore], path)
                 command = command.replace(f"${{{{{kind}.{name}}}}}", str(folder))
-        process = self._start(command, code, log, {"TMPDIR": str(temporary)})
-        self.running[job.name] = process
+        count = int(job.properties.get("resources", {}).get("instanceCount") or 1)
+        machines, logs = [], []
+        for number, meeting in enumerate(_meetings(count)):
+            temporary = place / ("tmp" if number == 0 else f"tmp-{number}")
+            temporary.mkdir(parents=True)
+            name = "std_log.txt" if count == 1 else f"std_log_process_{number:02}.txt"
+            logs.append(place / name)
+            variables = {"TMPDIR": str(temporary), **meeting}
+            machines.append(self._start(command, code, logs[-1], variables))
+        process = self.running[job.name] = Machines(machines)
         sent: dict[Path, tuple[int, int]] = {}
         limit = job.properties["limits"]["timeout"]
         deadline = time.monotonic() + _seconds(limit)
@@ -125,7 +170,8 @@ class JobRunner:
             for folder, (container, path) in outputs.items():
                 self._store(folder, container, path, sent)
             log_path = f"ExperimentRun/dcid.{job.name}/user_logs/"
-            self._store(log, "azureml", log_path, sent)
+            for log in logs:
+                self._store(log, "azureml", log_path, sent)
             if code_of_end is not None:
                 break
             time.sleep(_LOOK_AGAIN)
@@ -199,6 +245,8 @@ def with_python(python: Path) -> Start:
 
     def start(command: str, cwd: Path, log: Path, variables: Mapping[str, str]) -> Process:
         around = {"PATH": os.environ["PATH"], **variables}
+        if "NODE_RANK" in variables:
+            around["MASTER_ADDR"] = "127.0.0.1"
         return _Local(command.replace(PYTHON, str(python)), cwd, log, around)
 
     return start
@@ -210,13 +258,19 @@ class _Contained:
     ) -> None:
         place = str(cwd.parent)
         client = docker.from_env()
-        self._log = log
+        network: dict[str, Any] = {"network_mode": "host"}
+        if "NODE_RANK" in environment:
+            own, first = _address(int(environment["NODE_RANK"])), _address(0)
+            environment = {**environment, "MASTER_ADDR": first}
+            joined = client.api.create_endpoint_config(ipv4_address=own)
+            name = _network(client, cwd.parent.name)
+            network = {"network": name, "networking_config": {name: joined}}
         self._container = client.containers.run(
             image,
             ["sh", "-c", f"exec {command} > {log} 2>&1"],
             entrypoint=[],
             detach=True,
-            network_mode="host",
+            **network,
             user=f"{os.getuid()}:{os.getgid()}",
             environment=dict(environment),
             working_dir=str(cwd),
@@ -236,6 +290,31 @@ class _Contained:
     def kill(self) -> None:
         with suppress(APIError):
             self._container.kill()
+
+
+_SUBNET = "10.213.57.0/24"
+
+
+def _address(number: int) -> str:
+    """Return the address of a machine on the network of its job."""
+    return _SUBNET.replace(".0/24", f".{number + 10}")
+
+
+def _network(client: docker.DockerClient, job: str) -> str:
+    """Return the name of the network of a job, which is made for its first machine."""
+    name = f"quern-azure-{job}"
+    if not client.networks.list(names=[name]):
+        pool = IPAMPool(subnet=_SUBNET)
+        made = IPAMConfig(pool_configs=[pool])
+        client.networks.create(name, ipam=made, labels={"quern.test": "azure"})
+    return name
+
+
+def remove_networks() -> None:
+    """Remove the networks of jobs that are over."""
+    client = docker.from_env()
+    for network in client.networks.list(filters={"label": "quern.test=azure"}):
+        network.remove()
 
 
 def in_container(image: str) -> Start:

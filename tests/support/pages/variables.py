@@ -16,7 +16,7 @@ HEAD = "variable"
 _NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
 _NOT_TOLD = {
     *("PATH", "SYSTEMROOT", "COMSPEC", "OPENBLAS_CORETYPE"),
-    *("QUERN_GIVEN_GPUS", "RANK", "LOCAL_RANK"),
+    *("QUERN_GIVEN_GPUS", "QUERN_MACHINE", "QUERN_REACHED", "RANK", "LOCAL_RANK"),
 }
 """What every process has, a toolchain sets (``targets/*.toml``), or one process of a step tells
 those that it starts; nobody sets them for Quern."""

@@ -28,11 +28,11 @@ def problems(project: Project, table: str) -> list[str]:
 
 
 def test_all_that_is_wrong_is_said_at_once_with_its_line(project: Project) -> None:
-    found = "\n".join(problems(project, 'type = "azureml"\nmax_hour = 3\ninstance_count = 2\n'))
+    found = "\n".join(problems(project, 'type = "azureml"\nmax_hour = 3\ninstances = 2\n'))
     for key in ("subscription", "resource_group", "workspace", "compute", "max_hours"):
         assert f"systems.aml.{key}: this key is required" in found
     assert "max_hour: unknown key (did you mean 'max_hours'?)" in found
-    assert "instance_count: unknown key" in found
+    assert "instances: unknown key" in found
     lines = project.config.read_text().splitlines()
     assert f"{project.config}:{lines.index('max_hour = 3') + 1}: systems.aml.max_hour" in found
 

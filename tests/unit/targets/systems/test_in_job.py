@@ -50,12 +50,12 @@ class Place:
         place.write_bytes(content)
         return name or sha256
 
-    def run(self, task: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    def run(self, task: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
         digest = self.put(json.dumps(task).encode())
         folders = map(str, (self.blobs, self.made, self.blobs))
         return subprocess.run(
             [sys.executable, in_job.__file__, *folders, digest],
-            env={"PATH": "/bin:/usr/bin", "AZUREML_RUN_TOKEN": "secret"},
+            env={"PATH": "/bin:/usr/bin", "AZUREML_RUN_TOKEN": "secret", **more},
             capture_output=True,
             text=True,
             check=False,
@@ -67,7 +67,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def task_of(code: str, rows: str) -> dict[str, Any]:
+def task_of(code: str, rows: str, machines: int = 1) -> dict[str, Any]:
     return {
         "plan": {"steps": [{"name": "one", "key": "a" * 64}]},
         "environment": {"LANG": "C.UTF-8"},
@@ -80,6 +80,7 @@ def task_of(code: str, rows: str) -> dict[str, Any]:
             {"root": "data", "path": "rows", "files": [["rows.txt", rows]]},
         ],
         "keyvault": "",
+        "machines": machines,
     }
 
 
@@ -87,13 +88,39 @@ def test_results_are_stored_by_digest_and_how_it_ended(place: Place) -> None:
     ran = place.run(task_of(place.put(PIPELINE.encode()), place.put(b"rows ")))
     assert ran.returncode == 3, ran.stderr
     assert json.loads(ran.stdout)["event"] == "finished"
-    assert json.loads((place.made / "ended.json").read_text()) == {"exit_code": 3}
+    ended = json.loads((place.made / "ended.json").read_text())
+    assert ended == {"exit_code": 3, "failed": {}}
     assert (place.made / "log").read_text() == "said\n"
     (file,) = json.loads((place.made / ("a" * 64) / "result.json").read_text())["files"]
     made = (place.blobs / file["sha256"][:2] / file["sha256"]).read_bytes()
     assert hashlib.sha256(made).hexdigest() == file["sha256"]
     assert made.startswith(b"rows ")
     assert b"AZUREML_RUN_TOKEN" not in made  # what a step sees
+
+
+SHARED = """\
+import json, os, sys
+print(json.dumps({"event": "failed", "step": "one", "message": os.environ["QUERN_MACHINE"]}))
+sys.exit(1)
+"""
+
+
+def test_another_machine_of_a_job_leaves_only_how_it_ended(place: Place) -> None:
+    meeting = {"NODE_RANK": "1", "MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105"}
+    ran = place.run(task_of(place.put(SHARED.encode()), place.put(b"rows "), 2), **meeting)
+    assert ran.returncode == 1, ran.stderr
+    assert sorted(file.name for file in place.made.iterdir()) == ["ended-1.json", "log-1"]
+    ended = json.loads((place.made / "ended-1.json").read_text())
+    assert ended["exit_code"] == 1
+    assert ended["failed"]["message"] == "1/2@10.0.0.4:6105"
+
+
+def test_a_service_that_does_not_say_where_machines_meet(place: Place) -> None:
+    task = task_of(place.put(SHARED.encode()), place.put(b"rows "), 2)
+    ran = place.run(task, NODE_RANK="1", MASTER_ADDR="10.0.0.4")
+    assert ran.returncode == 1
+    assert "does not say where machines meet" in ran.stderr
+    assert "MASTER_PORT" in ran.stderr
 
 
 def test_an_input_that_is_not_what_its_name_says_is_refused(place: Place) -> None:
