@@ -370,7 +370,7 @@ class Planner:
             gpu=gpu,
         )
         step = step.model_copy(update={"key": key_of(facts)})
-        cached = self._cache.find(step.key)
+        cached = self._found(step.key)
         maker = runtime_of(cached.result) if cached else ""
         # A download is an input: its bytes are the same, whichever runtime fetched it.
         if self._only not in (None, maker) and maker and not step.network:
@@ -390,6 +390,15 @@ class Planner:
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
+
+    def _found(self, key: str) -> CachedStep | None:
+        """Return the finished step of the cache, unless it came from a shared one that this config
+        would not have taken it from: then it is brought from the right one, or made here."""
+        cached = self._cache.find(key)
+        if cached is None or not cached.came:
+            return cached
+        vouched_for = self._shared is not None and self._shared.vouches_for(cached)
+        return cached if vouched_for else None
 
     def _provisional(self, step: Step, cached: CachedStep) -> str:
         """Return why a cached result is made anew: it is provisional, or was made from one that is
