@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pipeline.contract.plan import Step
 from pipeline.contract.schema import SharedCacheTable
 from targets.build import BuildOutcome
-from targets.errors import CheckFailed, ConfigError, EnvironmentUnable
+from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, PassFailed
 from targets.remote.clean import Room, find_room, remove
 from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
@@ -396,6 +396,44 @@ def test_what_a_removed_key_signed_is_not_used_any_more(
     last = member("last", trust=(str(public),))
     assert artifact(last.build()) == "weights"
     assert last.ran == []
+
+
+def only_the_adapter(made: BuildOutcome, remote: Path) -> None:
+    """Leave nothing else in the shared cache of what was made."""
+    lora = made.plan["lora"].step.key
+    for key, file in records(remote).items():
+        if key != lora:
+            file.unlink()
+
+
+def test_what_was_made_here_of_it_goes_with_it_whenever_a_build_is_broken_off(
+    member: Make, remote: Path, tmp_path: Path
+) -> None:
+    class Broken(Stand):
+        def after(self, step: Step) -> None:
+            if step.name == "lora":
+                raise PassFailed("broken off")
+
+    only_the_adapter(member("thief", push=True).build(Stand("venv", "poison")), remote)
+    one = member("one")
+    assert artifact(one.build()) == "poison"
+    made_of_it = {"merge-for-checks", "adapted_reference", "evaluate-tuned", "quality"}
+    assert "lora" not in one.ran
+    made_of_it &= set(one.ran)
+    assert len(made_of_it) >= 3
+    one.trust = [key_pair(tmp_path, "team")[1]]
+    planned = one.world.builder(Stand("venv"), shared=one.shared()).plan()
+    assert planned["lora"].reason == "it came from a shared cache that is not trusted here"
+    assert planned["merge-for-checks"].reason.startswith("lora came from a shared cache")
+    broken = Broken("venv")
+    with pytest.raises(PassFailed):
+        one.build(broken)
+    assert broken.ran == ["lora"]
+    one.build()
+    assert made_of_it <= {*one.ran}
+    assert "evaluate-base" not in one.ran  # nothing of it is in there
+    one.build()
+    assert one.ran == []
 
 
 def test_what_one_config_takes_from_a_shared_cache_decides_for_no_other(
