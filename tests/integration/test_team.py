@@ -47,7 +47,6 @@ class Writes(BasePass[Params]):
 """
 CONFIG = """\
 name = "small"
-runtime = "docker"
 
 [model]
 source = "model"
