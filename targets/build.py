@@ -115,10 +115,22 @@ class Builder:
             remove_killed_runs(self._cache.root)
         self._cache.recover()
         plan = self.plan()
+        self._forget_distrusted(plan)
         with self._cache.in_use(planned.step.key for planned in plan.steps):
             if not all(_is_here(planned) for planned in plan.steps):
                 plan = self.plan()  # a result was removed at that very moment
             return self._build(dist, self._with_outputs(plan))
+
+    def _forget_distrusted(self, plan: BuildPlan) -> None:
+        """Remove what came from a shared cache that is not trusted, with all that was made from it,
+        at once: of what is removed later an interrupted build would leave some."""
+        keys = [planned.step.key for planned in plan.steps if planned.distrusted]
+        if keys and may_write(self._cache.root):
+            with self._cache.locked(keys, self._say_waiting):
+                for key in keys:
+                    self._cache.forget(key)
+                    if self._left is not None:
+                        self._left.forget(key)
 
     def _with_outputs(self, plan: BuildPlan) -> BuildPlan:
         """Return ``plan`` when the outputs that it reads have come from the shared cache. A step

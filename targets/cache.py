@@ -4,6 +4,7 @@ In the cache folder::
 
     objects/<k[:2]>/<key>/result.json   a finished step (see pipeline.contract.result)
     objects/<k[:2]>/<key>/output/       its output
+    objects/<k[:2]>/<key>/came.json     what a shared cache said of it, if it came from one
     work/<run>/<n>/                     what one running process writes; its steps are moved out
     work/<run>/<n>.json                 which steps these may be, where no process can write
     unfinished/<key>/                   files with which an unfinished step can continue
@@ -54,6 +55,7 @@ _RESUMABLE_SECONDS = 7 * 24 * 3600
 _NOTE_SECONDS = 3600
 """In which a note is read, since it was made."""
 _EVICTED = ".evicted"
+_CAME = "came.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class CachedStep:
     def output(self) -> Path:
         """Return the output folder of the step."""
         return self.folder / OUTPUT_DIR
+
+    @property
+    def came(self) -> bytes:
+        """Return the note with which it was received from a shared cache; empty if it was made on
+        this machine, or for it."""
+        try:
+            return (self.folder / _CAME).read_bytes()
+        except OSError:
+            return b""
 
 
 @dataclass(frozen=True)
@@ -146,12 +157,13 @@ class Cache:
         """Return the folder in which the step ``key`` arrives from a shared cache."""
         return self.root / "incoming" / key
 
-    def receive(self, step: Step, origin: Mapping[str, str]) -> StepResult:
-        """Keep the step that has arrived in :meth:`incoming`, and whose lock the caller holds.
+    def receive(self, step: Step, origin: Mapping[str, str], came: str) -> StepResult:
+        """Keep the step that has arrived in :meth:`incoming`, and whose lock the caller holds, with
+        the note ``came`` of who vouches for it (:attr:`CachedStep.came`).
 
         Raises ``PassFailed`` where it is not what a step leaves.
         """
-        return self._keep(step, self.root / "incoming", origin)
+        return self._keep(step, self.root / "incoming", origin, came)
 
     def unused_since(self, moment: float) -> tuple[UnusedStep, ...]:
         """Return the finished and the interrupted steps that were last used before ``moment``
@@ -355,9 +367,11 @@ class Cache:
                         with suppress(PassFailed):
                             self._keep(step, folder, expected.origin)
 
-    def _keep(self, step: Step, folder: Path, origin: Mapping[str, str]) -> StepResult:
+    def _keep(
+        self, step: Step, folder: Path, origin: Mapping[str, str], came: str = ""
+    ) -> StepResult:
         """Take in the result of ``step``; keep it, unless a limit was missed: the next build
-        measures that anew."""
+        measures that anew. What is made here takes the place of what came from elsewhere."""
         written = folder / step.key
         result = take_in(step, written, origin)
         remove_tree(self.unfinished(step.key))
@@ -365,7 +379,7 @@ class Cache:
             return result
         destination = self.objects / object_path(step.key)
         before = self.find(step.key)
-        if before is not None:
+        if before is not None and not before.came:
             if runtime_of(before.result) == runtime_of(result):
                 return before.result
             if before.result.files == result.files:
@@ -374,6 +388,8 @@ class Cache:
                 return result
         self._evict(destination)  # other bytes, or what is left of a result
         replace_file(written / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
+        if came:
+            replace_file(written / _CAME, came)
         if destination.parent.exists() and not destination.parent.is_dir():
             destination.parent.unlink()
         destination.parent.mkdir(parents=True, exist_ok=True)

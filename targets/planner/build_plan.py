@@ -25,6 +25,9 @@ class PlannedStep:
     replaces: bool = False
     """Whether a cached result is not used because it is provisional, or was made from one that is;
     it is removed before the step runs."""
+    distrusted: bool = False
+    """Whether no cached result is used because it came from a shared cache that this config would
+    not take it from, or was made from one that did: a build removes it before anything else."""
 
 
 @dataclass(frozen=True)

@@ -397,6 +397,9 @@ class Planner:
         )
         step = step.model_copy(update={"key": key_of(facts)})
         cached = self._cache.find(step.key)
+        distrust = self._distrust(step, cached)
+        if distrust:
+            cached = None
         maker = runtime_of(cached.result) if cached else ""
         # A download is an input: its bytes are the same, whichever runtime fetched it.
         if self._only not in (None, maker) and maker and not step.network:
@@ -411,11 +414,22 @@ class Planner:
             elif same:
                 reason = f"the same as {same.name}, so it runs once"
             else:
-                reason = self._history.reason(step.name, facts, _producers(step))
-            planned = PlannedStep(step, cached, reason, call)
+                reason = distrust or self._history.reason(step.name, facts, _producers(step))
+            planned = PlannedStep(step, cached, reason, call, distrusted=bool(distrust))
         self._steps.append(planned)
         self._facts[step.name] = facts
         return StepInput(step=step.name, key=step.key)
+
+    def _distrust(self, step: Step, cached: CachedStep | None) -> str:
+        """Return why no result of ``step`` that is in the cache may be used: it came from a shared
+        cache that this config would not take it from, or was made from one that did. Empty if it
+        may. Then it comes from the right shared cache, or is made here."""
+        if cached is not None and cached.came:
+            vouched_for = self._shared is not None and self._shared.vouches_for(cached)
+            return "" if vouched_for else "it came from a shared cache that is not trusted here"
+        distrusted = {one.step.key: one.step.name for one in self._steps if one.distrusted}
+        read = next((distrusted[key] for key in step.read_keys() if key in distrusted), "")
+        return f"{read} came from a shared cache that is not trusted here" if read else ""
 
     def _provisional(self, step: Step, cached: CachedStep) -> str:
         """Return why a cached result is made anew: it is provisional, or was made from one that is

@@ -49,6 +49,7 @@ def with_elsewhere(
         record = records.get(key)
         stayed = left.find(key) if left is not None and key in open_keys else None
         usable = left is not None and (key not in there or left.is_there(key))
+        usable = usable and not planned.distrusted
         if planned.cached is not None:
             reason = SHARED if key in brought else planned.reason
             found.append(replace(planned, reason=reason))

@@ -44,6 +44,15 @@ class Record(Frozen):
     """Whether the files of its output are there. Merged checkpoints, for example, are not."""
 
 
+class Came(Frozen):
+    """What the cache of this machine notes of a result that came from a shared one."""
+
+    remote: str
+    """Address of the shared cache."""
+    record: str
+    """The envelope, as it was there."""
+
+
 class RecordRefused(Exception):
     """A record is not used; the message says why."""
 

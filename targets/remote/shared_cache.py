@@ -17,12 +17,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from pipeline.contract.plan import OUTPUT_DIR, Step
 from pipeline.contract.result import RESULT_FILE, StepResult
 from pipeline.contract.schema import SharedCacheTable
 from pipeline.contract.sha256 import sha256_of_bytes
 from targets.atomic import remove_tree, replace_file
-from targets.cache import Cache
+from targets.cache import Cache, CachedStep
 from targets.disk import CACHE_REMEDY, Need, may_write, require_room
 from targets.errors import EnvironmentUnable, PassFailed
 from targets.figures import size
@@ -34,6 +36,7 @@ from targets.remote.failure import RemoteFailed, RemoteRefused
 from targets.remote.pusher import Pusher
 from targets.remote.record import (
     LARGEST,
+    Came,
     Record,
     RecordRefused,
     read_record,
@@ -69,7 +72,8 @@ class SharedCache:
         self._say = say
         self._store = Store(table.remote)
         self._notes = cache.root / "shared" / sha256_of_bytes(table.remote.encode())[:16]
-        self._records: dict[str, Record | None] = {}
+        self._records: dict[str, tuple[Record, str] | None] = {}
+        """Records that may be used, with their envelopes."""
         self._replaceable: dict[str, Stored] = {}
         """Records that are not used, and that a better one may replace."""
         self._damaged: set[str] = set()
@@ -115,6 +119,19 @@ class SharedCache:
 
     # What comes from it.
 
+    def vouches_for(self, kept: CachedStep) -> bool:
+        """Return whether a result in the cache of this machine that came from a shared one would
+        come from this one as well: from its address or, where keys are trusted, signed by one of
+        them. What another config takes from elsewhere decides nothing here."""
+        try:
+            came = Came.model_validate_json(kept.came)
+            if not self._trust:
+                return came.remote == self._table.remote
+            record = read_record(came.record.encode(), kept.result.key, self._trusted)
+        except (ValidationError, RecordRefused):
+            return False
+        return record.result.files == kept.result.files
+
     def find(self, keys: Iterable[str]) -> dict[str, Record]:
         """Return the records of those steps among ``keys`` that it has and that may be used."""
         wanted = list(dict.fromkeys(keys))
@@ -125,7 +142,7 @@ class SharedCache:
                 in_background(self._ask, asked, _SIDE_BY_SIDE)
             except RemoteFailed as failed:
                 self._give_up(failed)
-        return {key: record for key in wanted if (record := self._records.get(key)) is not None}
+        return {key: found[0] for key in wanted if (found := self._records.get(key)) is not None}
 
     def bring(self, step: Step) -> bool:
         """Fetch the output of ``step`` into the cache of this machine; return whether that was
@@ -133,17 +150,18 @@ class SharedCache:
 
         Raises ``EnvironmentUnable`` where the disk here has no room for it.
         """
-        record = self._records.get(step.key)
-        if record is None or not record.output:
+        found = self._records.get(step.key)
+        if found is None or not found[0].output:
             return False
         if self._off:
             self._records[step.key] = None
             return False
         with self._cache.locked([step.key], self._say_waiting):
-            if self._cache.find(step.key) is not None:
+            kept = self._cache.find(step.key)
+            if kept is not None and (not kept.came or self.vouches_for(kept)):
                 return True
             try:
-                self._fetch(step, record)
+                self._fetch(step, *found)
             except RemoteFailed as failed:
                 self._give_up(failed)
             except (BlobLost, PassFailed) as lost:
@@ -161,7 +179,7 @@ class SharedCache:
         self._record_file(step.key).unlink(missing_ok=True)
         return False
 
-    def _fetch(self, step: Step, record: Record) -> None:
+    def _fetch(self, step: Step, record: Record, envelope: str) -> None:
         folder = self._cache.incoming(step.key)
         arrival = Arrival(self._store, folder.with_name(f"{step.key}.parts"), self._say)
         files = record.result.files
@@ -174,7 +192,8 @@ class SharedCache:
             arrival.arrange(files, folder / OUTPUT_DIR)
             result = record.result.model_copy(update={"name": step.name})
             replace_file(folder / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
-            self._cache.receive(step, record.result.origin)
+            came = Came(remote=self._table.remote, record=envelope)
+            self._cache.receive(step, record.result.origin, came.model_dump_json())
         except OSError as error:
             arrival.forget()
             raise EnvironmentUnable(
@@ -201,18 +220,20 @@ class SharedCache:
         except RecordRefused as why:
             self._say(f"warning: a result of the shared cache is not used ({key[:12]}): {why}")
             self._records[key] = None
+            self._there(key).unlink(missing_ok=True)  # so that a better one is brought
             return
-        self._records[key] = record
+        envelope = content.decode()
+        self._records[key] = record, envelope
         if may_write(self._cache.root):
             file = self._record_file(key)
             file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, content.decode())
+            replace_file(file, envelope)
 
     def _remembered(self, key: str) -> bool:
         """Take the record of ``key`` that was used before; return whether there is one."""
         try:
             content = self._record_file(key).read_bytes()
-            self._records[key] = read_record(content, key, self._trusted)
+            self._records[key] = read_record(content, key, self._trusted), content.decode()
         except (OSError, RecordRefused):
             return False
         return True
@@ -317,8 +338,11 @@ class SharedCache:
     def _record_file(self, key: str) -> Path:
         return self._notes / "records" / f"{key}.json"
 
+    def _there(self, key: str) -> Path:
+        return self._notes / "there" / key
+
     def _note(self, key: str) -> None:
-        file = self._notes / "there" / key
+        file = self._there(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
 
@@ -326,7 +350,7 @@ class SharedCache:
         """Return whether it is known to be there. After a week that is looked at again: somebody
         may have made room."""
         try:
-            noted = (self._notes / "there" / key).stat().st_mtime
+            noted = self._there(key).stat().st_mtime
         except OSError:
             return False
         return time.time() - noted < LONGEST_BUILD.total_seconds()

@@ -83,6 +83,10 @@ class LeftOutputs:
         found = {key: self.at_hand(key) for key in keys}
         return {key: left.result for key, left in found.items() if left is not None}
 
+    def forget(self, key: str) -> None:
+        """Forget the step ``key``."""
+        self._file(key).unlink(missing_ok=True)
+
     def remove(self, before: float) -> None:
         """Forget what was noted before ``before`` (seconds of the epoch)."""
         for file in self._folder.glob("*.json"):

@@ -424,6 +424,9 @@ def test_with_trust_an_image_that_was_signed_is_used(trusting: Team, key: Path) 
     found = trusting.find()
     assert found is not None
     assert found.reference == f"{trusting.name}@{digest}"
+    # A key that is not trusted any more counts for nothing that is here.
+    another = public_file(key.parent, Ed25519PrivateKey.generate(), "another.pub")
+    assert replace(trusting, trust=(another,)).find() is None
 
 
 def test_with_trust_nothing_is_pulled_of_what_is_not_signed(

@@ -10,7 +10,8 @@ import pytest
 
 from tests.benchmarks.systems import measure
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+# Three whole builds, and an image that travels.
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def test_it_is_the_same_as_here(cpu_image: None) -> None:  # noqa: ARG001 - it is sent there

@@ -35,6 +35,9 @@ from targets.systems.system import JobGone, JobState, Kept, Piece
 from targets.toolchain.engine import reason
 from targets.toolchain.image import PYTHON
 
+_WITHOUT_DISK = "is unexpectedly nil"
+"""What an engine says of a container that is half removed: ``Daemon.Mount`` in
+https://github.com/moby/moby/blob/v20.10.24/daemon/daemon.go."""
 OWN = "/run/quern"
 """The volume of a job: what it alone reads, and what it writes."""
 WORK = f"{OWN}/work"
@@ -220,7 +223,7 @@ class EngineJob:
         try:
             return self._link.again(what)
         except APIError as error:
-            if error.status_code == HTTPStatus.CONFLICT:
+            if error.status_code == HTTPStatus.CONFLICT or _WITHOUT_DISK in str(error):
                 raise JobGone from None
             raise
 

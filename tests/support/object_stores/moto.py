@@ -16,6 +16,24 @@ from tests.support.object_stores.server import ObjectServer, free_port, python_p
 _LOCK = Path(__file__).with_name("moto.lock")
 _READ_ONLY = """{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
 "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}]}"""
+_SERVE = """
+import threading
+from moto import server
+
+one_by_one, call = threading.Lock(), server.DomainDispatcherApplication.__call__
+conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
+
+def decided(self, environ, start_response):
+    if environ["REQUEST_METHOD"] == "PUT" and environ.keys() & conditions:
+        with one_by_one:
+            return list(call(self, environ, start_response))
+    return call(self, environ, start_response)
+
+server.DomainDispatcherApplication.__call__ = decided
+server.main()
+"""
+"""Runs moto. Between its look whether an object is there and its writing of it another request may
+come: of two at once both were the first. S3 decides about them one by one."""
 _EVERYTHING = _READ_ONLY.replace('["s3:GetObject", "s3:ListBucket"]', '"*"')
 
 
@@ -24,7 +42,7 @@ def moto(packages: Path, folder: Path) -> Iterator[ObjectServer]:
     """Run moto, whose packages are kept in ``packages``. It lets everybody do everything."""
     installed = python_packages(_LOCK, packages)
     port = free_port()
-    command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+    command = (sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", str(port))
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     with running(command, port, folder, environment):
         _ask(port, "s3", "PUT", "/team")

@@ -17,17 +17,18 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pipeline.contract.plan import Step
 from pipeline.contract.schema import SharedCacheTable
 from targets.build import BuildOutcome
-from targets.errors import ConfigError, EnvironmentUnable
+from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, PassFailed
 from targets.remote.clean import Room, find_room, remove
 from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
 from tests.support.cached_steps import KEY
 from tests.support.clocks import SteppingClock
-from tests.support.key_files import private_file, public_file
+from tests.support.key_files import certificate_file, private_file, public_file
 from tests.support.stand_builds import Stand
 from tests.support.team import Clone, Member, artifact
 
@@ -289,6 +290,191 @@ def test_a_signed_result_of_another_step_is_not_used(
     assert set(two.shared().find([KEY, other])) == {KEY}
     (warning,) = two.warnings
     assert "it is that of another step" in warning
+
+
+def signed_clone(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, Path]:
+    """Bring a step to the shared cache, signed; return its record, and the pair of keys."""
+    private, public = key_pair(tmp_path, "team")
+    monkeypatch.setenv(SIGN_KEY, str(private))
+    Clone(tmp_path / "one", f"file://{remote}", trust=(str(public),)).push()
+    return records(remote)[KEY], private, public
+
+
+def test_a_signed_list_of_files_cannot_be_replaced(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _, public = signed_clone(tmp_path, remote, monkeypatch)
+    evil = hashlib.sha256(b"evil").hexdigest()
+    blob = remote / "blobs" / evil[:2] / evil
+    blob.parent.mkdir(exist_ok=True)
+    blob.write_bytes(b"evil")
+    rewrite(record, lambda said: said["result"]["files"][0].update(sha256=evil, bytes=4))
+    two = Clone(tmp_path / "two", f"file://{remote}", trust=(str(public),))
+    assert two.get() is None
+    assert "signed by somebody else" in two.warnings[0]
+    # So the signature it is that keeps it out: without trust, it comes.
+    assert Clone(tmp_path / "three", f"file://{remote}").get() == "evil"
+
+
+@pytest.mark.parametrize("forgery", ["another key by this name", "of another type", "both"])
+def test_a_signature_that_was_not_made_for_it_does_not_count(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, forgery: str
+) -> None:
+    record, private, public = signed_clone(tmp_path, remote, monkeypatch)
+    other, _ = key_pair(tmp_path, "other")
+    envelope = json.loads(record.read_bytes())
+    payload = base64.b64decode(envelope["payload"])
+    (genuine,) = envelope["signatures"]
+
+    def signature(file: Path, payload_type: str) -> dict[str, str]:
+        """As the standard has it: https://github.com/secure-systems-lab/dsse/blob/master."""
+        kind = payload_type.encode()
+        signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+        key = load_pem_private_key(file.read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        made = base64.b64encode(key.sign(signed)).decode()
+        return {"keyid": genuine["keyid"], "sig": made}
+
+    # What the team's key signs anywhere else is of another type: a release, an image.
+    named = signature(other, envelope["payloadType"])
+    elsewhere = signature(private, "application/vnd.in-toto+json")
+    forged = {
+        "another key by this name": [named],
+        "of another type": [elsewhere],
+        "both": [named, elsewhere],
+    }[forgery]
+    two = Clone(tmp_path / "two", f"file://{remote}", trust=(str(public),))
+    record.write_text(json.dumps({**envelope, "signatures": forged}))
+    assert two.get() is None
+    assert "signed by somebody else" in two.warnings[0]
+    right = signature(private, envelope["payloadType"])
+    record.write_text(json.dumps({**envelope, "signatures": [*forged, right]}))
+    assert two.get() == "weights"
+
+
+def test_a_certificate_that_has_expired_is_said_before_anything_is_used(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, private, _ = signed_clone(tmp_path, remote, monkeypatch)
+    key = load_pem_private_key(private.read_bytes(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    for first, last, counts in ((-1, 1, True), (-9, -1, False)):
+        certificate = certificate_file(tmp_path, key, first, last)
+        clone = Clone(tmp_path / f"until {last}", f"file://{remote}", trust=(str(certificate),))
+        if counts:
+            assert clone.get() == "weights"
+        else:
+            with pytest.raises(CheckFailed, match="expired on"):
+                clone.get()
+
+
+def test_what_a_removed_key_signed_is_not_used_any_more(
+    member: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stolen, stolen_public = key_pair(tmp_path, "stolen")
+    private, public = key_pair(tmp_path, "team")
+    monkeypatch.setenv(SIGN_KEY, str(stolen))
+    both = (str(stolen_public), str(public))
+    member("thief", trust=both, push=True).build(Stand("venv", "poison"))
+    monkeypatch.delenv(SIGN_KEY)
+    one, fresh = (member(name, trust=both) for name in ("one", "fresh"))
+    assert artifact(one.build()) == "poison"  # while nobody knows
+    fresh.shared().find(key.stem for key in records(tmp_path / "share").values())
+
+    for somebody in (one, fresh):  # with and without the bytes of it in the cache
+        somebody.trust = [public]
+        assert artifact(somebody.build()) == "weights"
+        assert somebody.ran
+        assert "signed by somebody else, and not by the key team.pub" in somebody.warnings[-1]
+    # What was made here in place of it is brought by who may, and by nobody before.
+    monkeypatch.setenv(SIGN_KEY, str(private))
+    one.table = one.table.model_copy(update={"push": True})
+    one.build()
+    assert one.ran == []
+    last = member("last", trust=(str(public),))
+    assert artifact(last.build()) == "weights"
+    assert last.ran == []
+
+
+def only_the_adapter(made: BuildOutcome, remote: Path) -> None:
+    """Leave nothing else in the shared cache of what was made."""
+    lora = made.plan["lora"].step.key
+    for key, file in records(remote).items():
+        if key != lora:
+            file.unlink()
+
+
+def test_what_was_made_here_of_it_goes_with_it_whenever_a_build_is_broken_off(
+    member: Make, remote: Path, tmp_path: Path
+) -> None:
+    class Broken(Stand):
+        def after(self, step: Step) -> None:
+            if step.name == "lora":
+                raise PassFailed("broken off")
+
+    only_the_adapter(member("thief", push=True).build(Stand("venv", "poison")), remote)
+    one = member("one")
+    assert artifact(one.build()) == "poison"
+    made_of_it = {"merge-for-checks", "adapted_reference", "evaluate-tuned", "quality"}
+    assert "lora" not in one.ran
+    made_of_it &= set(one.ran)
+    assert len(made_of_it) >= 3
+    one.trust = [key_pair(tmp_path, "team")[1]]
+    planned = one.world.builder(Stand("venv"), shared=one.shared()).plan()
+    assert planned["lora"].reason == "it came from a shared cache that is not trusted here"
+    assert planned["merge-for-checks"].reason.startswith("lora came from a shared cache")
+    broken = Broken("venv")
+    with pytest.raises(PassFailed):
+        one.build(broken)
+    assert broken.ran == ["lora"]
+    one.build()
+    assert made_of_it <= {*one.ran}
+    assert "evaluate-base" not in one.ran  # nothing of it is in there
+    one.build()
+    assert one.ran == []
+
+
+def test_what_one_config_takes_from_a_shared_cache_decides_for_no_other(
+    member: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = key_pair(tmp_path, "team")
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    Member(tmp_path / "stranger", f"file://{evil}", push=True).build(Stand("venv", "poison"))
+    victim = member("victim")
+    own = victim.table
+    victim.table = SharedCacheTable(remote=f"file://{evil}")
+    assert artifact(victim.build()) == "poison"  # whoever names that cache believes it
+    assert artifact(victim.build()) == "poison"
+    assert victim.ran == []
+
+    # The same steps of a config that names another one, and has the rights to bring and to sign.
+    monkeypatch.setenv(SIGN_KEY, str(private))
+    victim.table = own.model_copy(update={"push": True})
+    victim.trust = [public]
+    assert artifact(victim.build()) == "weights"
+    assert victim.ran
+    assert not victim.warnings
+    colleague = member("colleague", trust=(str(public),))
+    assert artifact(colleague.build()) == "weights"
+    assert colleague.ran == []
+    # What was made here is anybody's.
+    victim.table, victim.trust = SharedCacheTable(remote=f"file://{evil}"), []
+    assert artifact(victim.build()) == "weights"
+    assert victim.ran == []
+
+
+def test_without_a_shared_cache_nothing_of_one_is_used(member: Make) -> None:
+    member("one", push=True).build()
+    two = member("two")
+    two.build()
+    assert two.ran == []
+    stand = Stand("venv", "of two")
+    outcome = two.world.builder(stand).build(two.world.dist)
+    assert stand.ran
+    assert artifact(outcome) == "of two"
 
 
 # The disk here, and a shared cache that cannot be used.

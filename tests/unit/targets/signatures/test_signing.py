@@ -6,17 +6,11 @@ import base64
 import json
 import random
 import subprocess
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-)
-from cryptography.x509 import CertificateBuilder, Name, NameAttribute, random_serial_number
-from cryptography.x509.oid import NameOID
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from sigstore_models.intoto import Envelope as SigstoreEnvelope
@@ -25,29 +19,10 @@ from targets.errors import CheckFailed, ConfigError
 from targets.signatures.envelope import PAYLOAD_TYPE, read_envelope, write_envelope
 from targets.signatures.signing import require_signature, sign, signer_of_file, trusted_file
 from tests.support.capabilities import program
-from tests.support.key_files import private_file, public_file
+from tests.support.key_files import certificate_file, private_file, public_file
 
 FILE = Path("provenance.intoto.jsonl")
 PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
-
-
-def certificate_file(folder: Path, key: ed25519.Ed25519PrivateKey, begins: int, ends: int) -> Path:
-    """Write a certificate that is valid between two days from now."""
-    now = datetime.now(timezone.utc)
-    name = Name([NameAttribute(NameOID.COMMON_NAME, "Release team")])
-    certificate = (
-        CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(random_serial_number())
-        .not_valid_before(now + timedelta(days=begins))
-        .not_valid_after(now + timedelta(days=ends))
-        .sign(key, None)
-    )
-    path = folder / "release.crt"
-    path.write_bytes(certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 def signed(key_file: Path, password: str | None = None) -> Envelope:

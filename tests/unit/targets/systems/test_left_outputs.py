@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.contract.plan import object_path
 from pipeline.contract.result import read_result
@@ -16,6 +17,7 @@ from targets.runtimes.runtime import OnEvent, RunRequest
 from targets.systems.left_outputs import LeftOutputs
 from targets.systems.system import System
 from targets.toolchain.toolchain import Toolchain
+from tests.support.key_files import public_file
 from tests.support.stand_builds import Stand, World
 from tests.support.team import Member
 
@@ -46,6 +48,7 @@ class OnBox(Stand):
         (work,) = (mount.source for mount in request.mounts if mount.root == "work")
         for key in request.may_stay:
             result = read_result(work / key)
+            shutil.rmtree(self.box.folder / key, ignore_errors=True)
             (work / key).rename(self.box.folder / key)
             self.left.note(result.model_copy(update={"origin": request.plan.origin}), key)
 
@@ -158,3 +161,31 @@ def test_the_shared_cache_learns_of_its_result(tmp_path: Path) -> None:
     assert MERGE in runtime.ran
     second.build()
     assert second.ran == []
+
+
+def test_one_made_of_what_is_not_trusted_any_more_is_made_again(tmp_path: Path) -> None:
+    for folder in ("share", "box"):
+        (tmp_path / folder).mkdir()
+    remote = f"file://{tmp_path}/share"
+    thief, one = (
+        Member(tmp_path / name, remote, push=name == "thief") for name in ("thief", "one")
+    )
+    made = thief.build()
+    for record in (tmp_path / "share" / "results").rglob("*.json"):
+        if record.stem != made.plan["lora"].step.key:
+            record.unlink()
+    box = Box(tmp_path / "box")
+    left = LeftOutputs(one.world.cache.root, cast("System", box))
+
+    def ran() -> list[str]:
+        runtime = OnBox("docker", box=box, left=left)
+        one.world.builder(runtime, shared=one.shared(), left=left).build(one.world.dist)
+        return runtime.ran
+
+    first = ran()
+    assert MERGE in first
+    assert "lora" not in first
+    assert ran() == []
+    one.trust = [public_file(tmp_path, Ed25519PrivateKey.generate())]
+    assert {"lora", MERGE, READS_IT} <= {*ran()}
+    assert ran() == []
