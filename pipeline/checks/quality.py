@@ -75,10 +75,10 @@ class QualityParams(Frozen):
     max_tuning_perplexity_increase: float = Field(default=1.0, ge=0)
     """By which share the perplexity of the expected answers may exceed the base model's after
     fine-tuning. Only for data without labels."""
-    max_general_perplexity_increase: float = Field(default=1.0, ge=0)
+    max_general_perplexity_increase: float = Field(default=9.0, ge=0)
     """By which share the perplexity of plain English, a text that comes with Quern, may exceed the
-    base model's after fine-tuning: more means that abilities were lost which the task does not
-    need. Not judged where the base itself cannot read it."""
+    base model's after fine-tuning: beyond ten times, by default, the model has lost what its task
+    does not need. Not judged where the base itself cannot read it."""
     min_length_ratio: float = Field(default=0.5, ge=0)
     """Smallest mean length of the artifact's answers, in tokens, as a share of the float model's.
     """
@@ -205,7 +205,7 @@ class Check(BaseCheck[QualityParams]):
             *_absolute(params, ours, forms[given], held is None),
             *_goals(params, ours, scores.get("base")),
         )
-        readings = {
+        readings: dict[str, Reading] = {
             name: reading
             for name in ("base", "tuned")
             if name in answers and (reading := Reading.load(inputs[f"{name}_answers"])) is not None

@@ -24,8 +24,9 @@ LONGEST = 256
 """Tokens of a passage that are read at most: with byte-like vocabularies it is cut."""
 
 _KNOWN = 0.5
-"""A model that knows English loses less than this share of what guessing loses. Measured losses are
-0.25 to 0.35 of it for pretrained models and above 0.8 for models of a single task."""
+"""A model that knows English loses less than this share of what guessing loses."""
+_LOST = 700.0
+"""The loss of a model whose logits are no numbers: about the largest of which a power is one."""
 
 PASSAGES = (
     "The ferry left the harbour at seven, an hour later than it should have, because the fog would "
@@ -89,8 +90,8 @@ class Reading(Frozen):
 
     @property
     def perplexity(self) -> float:
-        """Return ``exp(loss)``, up to the largest power that a float has room for."""
-        return math.exp(min(self.loss, 700.0))
+        """Return ``exp(loss)``, up to about the largest power that a float has room for."""
+        return math.exp(min(self.loss, _LOST))
 
     @property
     def knows(self) -> bool:
@@ -123,4 +124,6 @@ def read(
     for asked in answerer.ask([ids[:1] for ids in texts], room):
         rest: Sequence[Sequence[Sequence[int]]] = [[texts[number][1:]] for number in asked.indices]
         losses += (-value for (values,) in asked.logprobs(rest) for value in values)
-    return Reading(loss=sum(losses) / len(losses), tokens=len(losses), vocabulary=vocabulary)
+    mean = sum(losses) / len(losses)
+    loss = mean if math.isfinite(mean) else _LOST
+    return Reading(loss=loss, tokens=len(losses), vocabulary=vocabulary)
