@@ -20,6 +20,7 @@ from docker import DockerClient
 from typing_extensions import Self
 
 from targets.errors import EnvironmentUnable, Interrupted
+from targets.runtimes.wakeup import signals_end_calls
 from targets.toolchain.engine import answers
 
 SILENT = "the Docker Engine does not answer"
@@ -101,7 +102,7 @@ def while_answering(
     heartbeat = Heartbeat(client, interrupt, patience)
     before = signal.signal(signal.SIGUSR1, _give_up)
     try:
-        with heartbeat:
+        with signals_end_calls(), heartbeat:
             yield
     except (KeyboardInterrupt, Interrupted) as ended:
         if not heartbeat.silent:

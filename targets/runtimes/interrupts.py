@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from targets.errors import Interrupted
+from targets.runtimes.wakeup import signals_end_calls
 
 # Windows has no SIGHUP.
 _STOPPING = tuple(
@@ -70,18 +71,24 @@ def stoppable() -> Iterator[None]:
 
     Only the main thread of a process gets signals; elsewhere the block just runs.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or isinstance(signal.getsignal(signal.SIGINT), _Once):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    once = _Once(_interrupt)
-    before = _install(once)
-    try:
-        yield
-    finally:
-        once.heard()
-        for number, was in before.items():
-            signal.signal(number, was)
+    with signals_end_calls():
+        if isinstance(signal.getsignal(signal.SIGINT), _Once):
+            yield
+            return
+        once = _Once(_interrupt)
+        before = _install(once)
+        try:
+            yield
+        finally:
+            waits = once.waits
+            once.heard()
+            for number, was in before.items():
+                signal.signal(number, was)
+            if waits:
+                signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
@@ -147,14 +154,20 @@ class _Once:
         self._lose_patience = lose_patience
         self._raised: weakref.ref[Signalled] | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a signal has come that has not interrupted the program yet."""
+        return self._since is None and self._waiting_since is not None
+
     def heard(self) -> None:
         """Take note that the program has ended for it."""
         self._raised = None
+        self._since = self._since or time.monotonic()
 
     def __call__(self, _number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._since is None:
-            if self._waits(now, frame):
+            if self._must_wait(now, frame):
                 return
             self._since = now
             self._interrupt()
@@ -162,14 +175,14 @@ class _Once:
             self._since = now
             self._lose_patience()
 
-    def _waits(self, now: float, frame: FrameType | None) -> bool:
+    def _must_wait(self, now: float, frame: FrameType | None) -> bool:
         """Return whether something tidies up at this moment; the signal then comes again soon."""
-        since = self._waiting_since = self._waiting_since or now
-        if now - since > _TIDYING_SECONDS or not _ends_a_block(frame):
-            self._waiting_since = None
-            return False
-        _signal_soon()
-        return True
+        if self._waiting_since is None:
+            if not _ends_a_block(frame):
+                return False
+            self._waiting_since = now
+            self._come_again()
+        return now - self._waiting_since <= _TIDYING_SECONDS and _ends_a_block(frame)
 
     def _interrupt(self) -> NoReturn:
         self.signalled = True
@@ -188,8 +201,19 @@ class _Once:
         """
         if raised is not self._raised:
             return
-        self._since = None
-        _signal_soon()
+        self._since = self._waiting_since = None
+        self._come_again()
+
+    def _come_again(self) -> None:
+        """Have the signal come again until it interrupts the program."""
+        # Not as a `Thread`: one that is just being started has a lock that another would wait for.
+        _thread.start_new_thread(self._signal_again_and_again, ())
+
+    def _signal_again_and_again(self) -> None:
+        time.sleep(_SOON_SECONDS)
+        while self._since is None:
+            _signal_main_thread()
+            time.sleep(_SOON_SECONDS)
 
 
 def _end_without_half_made_handlers() -> None:
@@ -214,12 +238,6 @@ def _ends_a_block(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _signal_soon() -> None:
-    again = threading.Timer(_SOON_SECONDS, _signal_main_thread)
-    again.daemon = True
-    again.start()
 
 
 def _signal_main_thread() -> None:

@@ -184,11 +184,7 @@ def test_killed_container_is_said_and_the_next_run_resumes(
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize(
-    "number",
-    # In every run, tests/attack/test_life_cycle.py has a SIGTERM that follows Ctrl-C.
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_removes_the_container_within_ten_seconds(
     running: Any, docker_client: docker.DockerClient, tmp_path: Path, number: signal.Signals
 ) -> None:
