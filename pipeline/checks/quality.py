@@ -22,6 +22,7 @@ from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.constraint import constraint_of
 from pipeline.data.examples import Example
+from pipeline.evaluation.general import Reading
 from pipeline.evaluation.scores import Answer, Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
 from pipeline.statistics.paired import compare_paired
@@ -74,6 +75,10 @@ class QualityParams(Frozen):
     max_tuning_perplexity_increase: float = Field(default=1.0, ge=0)
     """By which share the perplexity of the expected answers may exceed the base model's after
     fine-tuning. Only for data without labels."""
+    max_general_perplexity_increase: float = Field(default=9.0, ge=0)
+    """By which share the perplexity of plain English, a text that comes with Quern, may exceed the
+    base model's after fine-tuning: beyond ten times, by default, the model has lost what its task
+    does not need. Not judged where the base itself cannot read it."""
     min_length_ratio: float = Field(default=0.5, ge=0)
     """Smallest mean length of the artifact's answers, in tokens, as a share of the float model's.
     """
@@ -200,9 +205,16 @@ class Check(BaseCheck[QualityParams]):
             *_absolute(params, ours, forms[given], held is None),
             *_goals(params, ours, scores.get("base")),
         )
+        readings: dict[str, Reading] = {
+            name: reading
+            for name in ("base", "tuned")
+            if name in answers and (reading := Reading.load(inputs[f"{name}_answers"])) is not None
+        }
         if "base" in answers and "tuned" in answers:
             verdicts += _tuning_verdicts(params, answers["tuned"], answers["base"])
+            verdicts += _general_verdicts(params, readings)
         block = _report_block(ours, scores)
+        block["general_perplexity"] = {name: one.perplexity for name, one in readings.items()}
         block["wrong"] = [*_wrong(answers[judged_one], examples)][:_MOST_WRONG]
         if any(forms.values()):
             block["well_formed"] = {name: dict(shares) for name, shares in forms.items()}
@@ -342,6 +354,24 @@ def _tuning_verdicts(params: QualityParams, tuned: Answers, base: Answers) -> tu
         detail = f"{before.perplexity:.4f} of the base model, {after.perplexity:.4f} of the tuned"
         verdicts.append(limit_verdict("tuning_perplexity", growth, "<=", limit, detail=detail))
     return tuple(verdicts)
+
+
+def _general_verdicts(
+    params: QualityParams, readings: Mapping[str, Reading]
+) -> tuple[Verdict, ...]:
+    """Return the verdict on what fine-tuning did to everything else, if the base could read."""
+    base, tuned = readings.get("base"), readings.get("tuned")
+    if base is None or tuned is None or not base.knows:
+        return ()
+    growth = tuned.perplexity / base.perplexity - 1
+    limit = params.max_general_perplexity_increase
+    detail = (
+        f"{base.perplexity:.4g} of the base model, {tuned.perplexity:.4g} of the tuned one, over "
+        f"{base.tokens} tokens of plain English"
+    )
+    if growth > limit:
+        detail += "; learning_rate and steps decide it, and a smaller r keeps more"
+    return (limit_verdict("general_perplexity", growth, "<=", limit, detail=detail),)
 
 
 def _loss_verdicts(

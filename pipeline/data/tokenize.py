@@ -330,6 +330,11 @@ class Codec:
         """Return the ids of ``text`` alone, without any special token."""
         return self._encode(text)
 
+    def whole_text_ids(self, text: str) -> list[int]:
+        """Return the ids of ``text`` as one that begins here, with what the tokenizer puts before
+        it."""
+        return [*self._before_text, *self._encode(text)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -30,7 +30,7 @@ class EvaluateParams(ModelLoading):
 
 
 class Pass(BasePass[EvaluateParams]):
-    """Score a checkpoint on the held-out part."""
+    """Score a checkpoint on the held-out part, and see how well it reads plain English."""
 
     Params = EvaluateParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
@@ -39,13 +39,15 @@ class Pass(BasePass[EvaluateParams]):
     resumes: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
-        """Write the answers (:mod:`pipeline.evaluation.scores`); return their scores."""
+        """Write the answers (:mod:`pipeline.evaluation.scores`) and the reading
+        (:mod:`pipeline.evaluation.general`); return their scores."""
         import torch
 
         from pipeline.data.parts import parts_of
         from pipeline.data.room import require_room
         from pipeline.data.tokenize import Codec
         from pipeline.data.tokenizer import load_tokenizer
+        from pipeline.evaluation.general import read
         from pipeline.evaluation.scores import answer, score
         from pipeline.evaluation.settings import PENALTY, shipped
         from pipeline.onnx.answer_ends import answer_ends
@@ -79,4 +81,11 @@ class Pass(BasePass[EvaluateParams]):
             answerer, codec, examples, inputs.report, params.max_new_tokens, inputs.unfinished
         )
         answers.save(out_dir)
-        return {**score(answers).model_dump(mode="json"), "computed_in": str(model.dtype)}
+        vocabulary = model.config.get_text_config().vocab_size
+        reading = read(answerer, codec.whole_text_ids, checkpoint.context, vocabulary)
+        reading.save(out_dir)
+        return {
+            **score(answers).model_dump(mode="json"),
+            "general_perplexity": reading.perplexity,
+            "computed_in": str(model.dtype),
+        }

@@ -13,6 +13,7 @@ from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, load_check, replacement_hint
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
+from targets.config.documents import Sound
 from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
 from targets.config.source_map import KeyPath, SourceMap
@@ -32,26 +33,28 @@ class ChainReader:
     """Makes the chain of one config for one target and collects what is wrong."""
 
     def __init__(
-        self, config: BuildConfig, target: Target, file: Path, source_map: SourceMap
+        self,
+        config: BuildConfig,
+        target: Target,
+        file: Path,
+        source_map: SourceMap,
+        sound: Sound,
     ) -> None:
         self._config = config
         self._target = target
+        self._whole = sound.whole
         main = main_data(config.data)
         self._data = None if main is None else config.data[main]
-        self._steps = StepReader(config, target, file, source_map)
+        self._steps = StepReader(config, target, file, source_map, sound)
 
     @property
     def problems(self) -> list[Problem]:
         """Return what is wrong, as far as it has been read."""
         return self._steps.problems
 
-    def read(self, whole: bool = True) -> Chain:
-        """Return the chain; meaningful only if :attr:`problems` stays empty.
-
-        ``whole`` is false for a config from which invalid keys were removed; then missing passes or
-        checks are not reported.
-        """
-        config = self._config
+    def read(self) -> Chain:
+        """Return the chain; meaningful only if :attr:`problems` stays empty."""
+        config, whole = self._config, self._whole
         tables = list(self._pass_tables())
         passes = tuple(call for table in tables if (call := self._steps.pass_call(*table)))
         merging = self._steps.pass_call(MERGE_FOR_CHECKS, _merge_for_checks(passes), ("passes",))

@@ -32,6 +32,18 @@ OWN_CONFIG = Path("quern.toml")
 
 
 @dataclass(frozen=True)
+class Sound:
+    """Which parts of a config are known well enough to hold others against them."""
+
+    whole: bool = True
+    """Whether nothing is missing: no pass, no check, no data set."""
+    target: bool = True
+    """Whether there is a target for what is asked for."""
+    data: bool = True
+    """Whether model and data sets could be read."""
+
+
+@dataclass(frozen=True)
 class Document:
     """A build config as plain tables, as a TOML file would hold it."""
 
@@ -41,6 +53,18 @@ class Document:
     """Problems of the parts of the file that could not be translated."""
     ledger: Ledger | None = None
     """The result of the translation of each key of an Olive file."""
+    without_target: bool = False
+    """Whether the file asks for hardware alone that no target runs on."""
+
+    @property
+    def sound(self) -> Sound:
+        """Return which parts are known well enough to hold others against them."""
+        refused = [problem.key or "" for problem in self.problems]
+        return Sound(
+            whole=not refused,
+            target=not self.without_target,
+            data=not any(key.startswith(("input_model", "data_configs")) for key in refused),
+        )
 
 
 def read_documents(file: Path, system: str | None = None) -> tuple[Document, ...]:
@@ -86,7 +110,13 @@ def _olive(file: Path, text: str, system: str | None) -> tuple[Document, ...]:
     if not translation.flows:
         raise ConfigError(problems)
     return tuple(
-        Document(flow.document, SourceMap(positions, flow.origin), problems, translation.ledger)
+        Document(
+            flow.document,
+            SourceMap(positions, flow.origin),
+            problems,
+            translation.ledger,
+            flow.without_target,
+        )
         for flow in translation.flows
     )
 

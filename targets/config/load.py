@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -40,7 +40,7 @@ from targets.config.data import (
     with_commits,
     with_files,
 )
-from targets.config.documents import Document, is_olive, read_documents
+from targets.config.documents import Document, Sound, is_olive, read_documents
 from targets.config.hub import parse_hub_model, pinned
 from targets.config.model_folder import checkpoint_folder, model_folder_problems
 from targets.config.model_for_chain import model_for_chain_problems
@@ -136,6 +136,7 @@ def load_document(
     """
     overrides = overrides or Overrides()
     source_map = document.source_map
+    sound = document.sound if targets is None else replace(document.sound, target=True)
     table = {**document.table}
     if overrides.model is not None:
         table["model"] = _with_source(table.get("model"), overrides.model)
@@ -148,11 +149,11 @@ def load_document(
         salvaged = salvage(table, BuildConfig)
         if salvaged is not None:
             salvaged = with_files(salvaged, overrides.data)
-            loader = _Loader(file, salvaged, source_map, overrides, whole=False)
+            loader = _Loader(file, salvaged, source_map, overrides, replace(sound, whole=False))
             loader.load(_chosen(salvaged, targets, loader))
             problems += causes(loader.problems, document.problems)
         raise ConfigError(list(dict.fromkeys(problems))) from None
-    loader = _Loader(file, config, source_map, overrides, whole=not problems)
+    loader = _Loader(file, config, source_map, overrides, sound)
     loaded = loader.load(_chosen(config, targets, loader))
     if problems or loader.problems:
         followed = [*loader.problems, *loader.unreachable]
@@ -235,14 +236,14 @@ class _Loader:
         config: BuildConfig,
         source_map: SourceMap,
         overrides: Overrides,
-        whole: bool = True,
+        sound: Sound | None = None,
     ) -> None:
         self._file = file.absolute()
         self._shown = file
         self._config = config
         self._source_map = source_map
         self._overrides = overrides
-        self._whole = whole
+        self._sound = sound or Sound()
         self.problems: list[Problem] = []
         self._gguf: GgufHeader | None = None
         self._shows_tools = False
@@ -295,8 +296,8 @@ class _Loader:
                 )
                 continue
             target = by_name.get(name) or load_target(name)
-            reader = ChainReader(self._config, target, self._shown, self._source_map)
-            chains[name] = reader.read(self._whole)
+            reader = ChainReader(self._config, target, self._shown, self._source_map, self._sound)
+            chains[name] = reader.read()
             self.problems += reader.problems
             self._sources(chains[name])
         return chains
@@ -434,7 +435,7 @@ class _Loader:
                 did_you_mean(name, self._config.data),
             )
         # A missing data set may be one that was removed above because it is invalid.
-        for mistake in mistakes(self._config.data) if self._whole else ():
+        for mistake in mistakes(self._config.data) if self._sound.whole else ():
             self._problem(*mistake)
         self._names_of_rows_steps()
         main = main_data(self._config.data)

@@ -26,6 +26,7 @@ from pipeline.run.registry import (
 )
 from targets.config.chain import Json, PassCall
 from targets.config.data import main_data
+from targets.config.documents import Sound
 from targets.config.paths import expanded, is_file
 from targets.config.read_own_step import read_own
 from targets.config.source_map import KeyPath, SourceMap
@@ -57,12 +58,18 @@ class StepReader:
     """Validates tables of passes and checks, and collects what is wrong with them."""
 
     def __init__(
-        self, config: BuildConfig, target: Target, file: Path, source_map: SourceMap
+        self,
+        config: BuildConfig,
+        target: Target,
+        file: Path,
+        source_map: SourceMap,
+        sound: Sound,
     ) -> None:
         self._config = config
         self._target = target
         self._file = file
         self._source_map = source_map
+        self._sound = sound
         main = main_data(config.data)
         self._data = None if main is None else config.data[main]
         self.problems: list[Problem] = []
@@ -87,7 +94,9 @@ class StepReader:
         params = self.params(implementation.Params, table.params, overrides, defaults, path)
         if params is None:
             return None
-        if isinstance(params, ModelBuilderParams):
+        # What checks are held against is built with the options of a pass, which is judged itself.
+        judged = path[0] == "passes" and self._sound.target
+        if judged and isinstance(params, ModelBuilderParams):
             self._check_precision(params.precision, path)
             self._check_builder(params, path)
         return PassCall(name, step.type_name, implementation, params, step.script)
@@ -162,7 +171,7 @@ class StepReader:
             )
             return None
         data = self._measured if path[0] == "checks" else self._data
-        if data is not None and isinstance(checked, DataRequirements):
+        if data is not None and self._sound.data and isinstance(checked, DataRequirements):
             for problem in checked.problems_with(data):
                 self.problem(problem, path)
         return checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,15 +22,19 @@ _STYLES = {
 }
 
 
+_VALUE = 40
+"""Widest column of values, in cells: a list of many has several lines."""
+
+
 def print_explanation(console: Console, ledger: Ledger) -> None:
     """Show each key with its state, then added defaults of Olive and Quern, then the counts.
 
     Keys are shown below their table, as in the file, because full paths would need too much width.
     """
     rows = list(_rows(ledger))
-    table = WholeTable()
+    table = WholeTable(whole_words=True)
     table.column("key", wrap=False)
-    table.column("value", widest=40)
+    table.column("value", widest=_VALUE)
     table.column("what becomes of it")
     for row in rows:
         table.row(*row)
@@ -39,17 +43,29 @@ def print_explanation(console: Console, ledger: Ledger) -> None:
     else:
         _print_lines(console, rows)
     if ledger.defaults:
-        defaults_table = WholeTable("what the file leaves open")
-        defaults_table.column("key of the Quern config")
-        defaults_table.column("value")
-        for key, value in ledger.defaults.items():
-            defaults_table.row(escape(key), escape(value))
-        console.print(defaults_table)
+        _print_defaults(console, ledger.defaults)
     counts = Counter(entry.state for entry in ledger.entries)
     console.print(
         f"{len(ledger.entries)} keys: "
         + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     )
+
+
+def _print_defaults(console: Console, defaults: Mapping[str, str]) -> None:
+    title, key_title, value_title = "what the file leaves open", "key of the Quern config", "value"
+    table = WholeTable(title, whole_words=True)
+    table.column(key_title)
+    table.column(value_title)
+    for key, value in defaults.items():
+        table.row(escape(key), escape(value))
+    if table.fits(console.width):
+        console.print(table)
+        return
+    console.print(Text(title, style="table.title"))
+    console.print(Text(f"{key_title}: {value_title}", style="dim"))
+    for key, value in defaults.items():
+        console.print(Text(f"{key}: {value}"))
+    console.print()
 
 
 def _rows(ledger: Ledger) -> Iterator[tuple[str, ...]]:

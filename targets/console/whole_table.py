@@ -15,16 +15,26 @@ from targets.console.ascii_symbols import in_ascii
 
 _READABLE = 24
 """Narrowest column in which words may be cut, in cells: those of a longer word."""
+_WHOLE = 10**9
+"""The same, where no word may be cut."""
 
 
 class WholeTable(Table):
     """A table of text cells, in Rich's markup.
 
     Columns that should not ``wrap`` keep their width, and the others are folded. Where that leaves
-    no room for the others, each row becomes a list of its cells, with their titles.
+    no room for the others, each row becomes a list of its cells, with their titles: so too where a
+    word would be cut and ``whole_words`` are asked for.
     """
 
-    def __init__(self, title: str = "", show_header: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        title: str = "",
+        show_header: bool = True,
+        whole_words: bool = False,
+        **options: Any,
+    ) -> None:
+        self._uncut = _WHOLE if whole_words else _READABLE
         super().__init__(
             title=Text(title) if title else None,
             title_justify="left",
@@ -78,8 +88,10 @@ class WholeTable(Table):
     def _fit(self, width: int) -> None:
         """Give each column its width: what it would take, less where that is too much for all. Rich
         would narrow the widest ones until their words no longer fit."""
-        widths = [_widest(column) for column in self.columns]
-        least = [_narrowest(_texts(column), not column.no_wrap) for column in self.columns]
+        least = [self._least(column) for column in self.columns]
+        widths = [
+            max(_widest(column), size) for column, size in zip(self.columns, least, strict=True)
+        ]
         room = width - self._spaces
         while sum(widths) > room:
             widest = max(
@@ -98,9 +110,16 @@ class WholeTable(Table):
     @property
     def _narrowest(self) -> int:
         """The width below which cells would lose characters or be hard to read."""
-        return self._spaces + sum(
-            _narrowest(_texts(column), not column.no_wrap) for column in self.columns
-        )
+        return self._spaces + sum(map(self._least, self.columns))
+
+    def _least(self, column: Column) -> int:
+        """Return how narrow a column can be."""
+        lines = [line for text in _texts(column) for line in text.split() if line.plain]
+        longest = max((line.cell_len for line in lines), default=1)
+        if column.no_wrap:
+            return longest
+        words = (Text(word).cell_len for line in lines for word in line.plain.split())
+        return min(max(words, default=1), self._uncut)
 
     @property
     def _spaces(self) -> int:
@@ -138,13 +157,3 @@ def _widest(column: Column) -> int:
     lines = [line for text in _texts(column) for line in text.split() if line.plain]
     longest = max((line.cell_len for line in lines), default=1)
     return longest if column.max_width is None else min(longest, column.max_width)
-
-
-def _narrowest(texts: list[Text], wraps: bool) -> int:
-    """Return how narrow a column of ``texts`` can be."""
-    lines = [line for text in texts for line in text.split() if line.plain]
-    longest = max((line.cell_len for line in lines), default=1)
-    if not wraps:
-        return longest
-    words = (Text(word).cell_len for line in lines for word in line.plain.split())
-    return min(max(words, default=1), _READABLE)

@@ -43,9 +43,16 @@ def agree(asked: Mapping[str, Any], most: float) -> None:
 def test_a_model_in_pytorch(found: dict[str, Any], name: str) -> None:
     model = found["torch"][name]
     assert model.pop("continues") is CONTINUES[name]
+    reading = model.pop("reading")
+    assert reading["found"]["loss"] == pytest.approx(reading["right"]["loss"], abs=1e-4)
+    assert reading["found"]["tokens"] == reading["right"]["tokens"] > 500
     assert len(model) == 4
     for asked in model.values():
         agree(asked, 1e-4)
+
+
+def test_logits_that_are_no_numbers_are_the_worst_reading(found: dict[str, Any]) -> None:
+    assert found["broken"] == 700
 
 
 def test_a_penalty_changes_answers(found: dict[str, Any]) -> None:

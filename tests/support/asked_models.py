@@ -38,6 +38,7 @@ from pipeline.builder.portable_template import portable
 from pipeline.data.chat import Message
 from pipeline.data.examples import Example
 from pipeline.data.tokenizer import load_artifact_tokenizer
+from pipeline.evaluation.general import PASSAGES, read
 from pipeline.evaluation.scores import Reply
 from pipeline.onnx.artifact_codec import ArtifactCodec, beginning_of
 from pipeline.onnx.session import GenAiAnswerer, Session
@@ -64,6 +65,8 @@ _SHAPE = {
 PENALTY = 1.4
 END = frozenset({2, 5, 11})
 MORE = 7
+_ROOM = 64
+"""Tokens of a passage that are read: so many that the smallest window is too small for it."""
 
 
 def models() -> dict[str, Any]:
@@ -151,6 +154,27 @@ def compared(answerer: Any, model: Any, common: int, penalty: float) -> dict[str
     }
 
 
+def encoded(text: str) -> list[int]:
+    return [3 + ord(sign) % 94 for sign in text]
+
+
+def reading(model: Any) -> dict[str, Any]:
+    """Return how well a model reads, as Quern finds it and by one passage after the other."""
+    found = read(TorchAnswerer(model, 0, END), encoded, _ROOM, int(_SHAPE["vocab_size"]))
+    texts = [encoded(passage)[:_ROOM] for passage in PASSAGES]
+    plain = [value for ids in texts for value in plain_logprobs(model, ids[:1], ids[1:])]
+    right = {"loss": -sum(plain) / len(plain), "tokens": len(plain)}
+    return {"found": found.model_dump(), "right": right}
+
+
+def broken_reading() -> float:
+    """Return the loss of a model whose logits are no numbers."""
+    model = LlamaForCausalLM(LlamaConfig(**_SHAPE)).eval()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    return read(TorchAnswerer(model, 0, END), encoded, _ROOM, int(_SHAPE["vocab_size"])).loss
+
+
 def in_torch() -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     for name, model in models().items():
@@ -158,6 +182,7 @@ def in_torch() -> dict[str, Any]:
         model.generation_config.no_repeat_ngram_size = 1  # no model is asked with it
         longest = max(map(len, rows(6))) + MORE
         about: dict[str, Any] = {"continues": can_continue(model, longest)}
+        about["reading"] = reading(model)
         found[name] = about
         for common in (0, 6):
             for penalty in (1.0, PENALTY):
@@ -322,5 +347,6 @@ if __name__ == "__main__":
         "torch": in_torch(),
         "onnx": in_onnx(checkpoint, scratch),
         "shortages": shortages(scratch),
+        "broken": broken_reading(),
     }
     print(json.dumps(found))  # noqa: T201 - the answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.builder.options import RESERVED
 from pipeline.reading.whole_numbers import whole_number
 from targets.config.olive.draft import Draft
@@ -48,6 +50,8 @@ _EXTRACTED = (
     ("make_inputs", "true", "the runtime gives an adapter to inputs of the graph alone"),
 )
 """Parameters of ExtractAdapters of which one value is done."""
+_SEPARATE = ("lora", "qlora", "loftq")
+"""Passes whose adapters can be kept separate, in lower case."""
 _ALIKE = {
     "dynamic_lora_r": "the inputs take an adapter of any rank",
     "optional_inputs": "the inputs are optional: without an adapter it is the base",
@@ -90,6 +94,20 @@ def translate_extract(fields: Fields, place: KeyPath, draft: Draft) -> None:
     fields.refuse_rest("ExtractAdapters")
 
 
+def refuse_extract(kind: Node, fields: Fields, trainings: Sequence[Node]) -> None:
+    """Refuse an ``ExtractAdapters`` before ``ModelBuilder``; ``trainings`` are the passes that left
+    the adapter."""
+    low_rank = all(str(one.raw.get("type")).lower() in _SEPARATE for one in trainings)
+    kind.refuse(
+        "the adapter is taken out of the artifact, and no ModelBuilder is before it",
+        "put it after ModelBuilder, or MergeAdapterWeights before ModelBuilder"
+        if low_rank
+        else "put MergeAdapterWeights in its place: only LoRA can be kept separate",
+    )
+    for node in fields.rest():
+        node.no_effect("nothing is extracted")
+
+
 def searches(fields: Fields) -> bool:
     """Return whether Olive's search would vary a parameter of the pass, which it does only if the
     pass quantizes."""
@@ -97,8 +115,11 @@ def searches(fields: Fields) -> bool:
     return precision is not None and str(precision.raw).lower() in _QUANTIZED
 
 
-def translate_builder(fields: Fields, place: KeyPath, draft: Draft, searched: bool = False) -> None:
-    """Write a ``model_builder`` pass, or a ``tune`` pass if it is ``searched`` over."""
+def translate_builder(
+    fields: Fields, place: KeyPath, draft: Draft, searched: bool = False, whole: bool = True
+) -> None:
+    """Write a ``model_builder`` pass, or a ``tune`` pass if it is ``searched`` over. ``whole`` says
+    whether Quern has every pass before it."""
     draft.table(place, fields.owner)
     extra = fields.take("extra_options")
     if extra is not None:
@@ -126,6 +147,9 @@ def translate_builder(fields: Fields, place: KeyPath, draft: Draft, searched: bo
     for name, key in _PARAMS:
         node = fields.take(name, name.removeprefix("int4_"))
         if searched and key in _SEARCHABLE and _varied(node, place, key, draft):
+            continue
+        if node is not None and key == "op_types" and not whole:
+            node.no_effect("what is left to quantize is not known: Quern lacks a pass before it")
             continue
         _param(node, (*place, key), draft, quantized or not name.startswith("int4_"))
     for name, target, key in _OF_ONE_TARGET:

@@ -15,6 +15,7 @@ from targets.config.olive.sets import DUMMY, OliveDataSet
 from targets.config.olive.text import translate_text
 
 _PLAIN = {"", "datacontainer", "huggingfacecontainer"}
+_BATCHES = ("no_auto_batch_dataloader", "default_dataloader", "skip_dataloader")
 
 
 def translate_data(
@@ -42,10 +43,10 @@ def translate_data(
     for key in ("user_script", "script_dir"):
         out.script(fields.take(key))
     components = read_components(fields)
-    translate_load(components[LOAD], data, out)
+    own_batches = _batches(components[BATCH])
+    translate_load(components[LOAD], data, out, own_batches)
     translate_text(components[PRE], out)
     _post(components[POST])
-    _batches(components[BATCH])
     _code(out, fields.owner)
     fields.refuse_rest("a data set")
     for key, value in out.defaults.items():
@@ -84,17 +85,15 @@ def _post(fields: Fields) -> None:
     fields.refuse_rest("post_process_data")
 
 
-def _batches(fields: Fields) -> None:
+def _batches(fields: Fields) -> bool:
+    """Read how batches are made; return whether a function of the author's would make them, which
+    is refused."""
     kind = fields.take("type")
-    if kind is not None:
-        if str(kind.raw).strip().lower() in (
-            "no_auto_batch_dataloader",
-            "default_dataloader",
-            "skip_dataloader",
-        ):
-            kind.no_effect("the pass makes its batches by itself")
-        else:
-            kind.refuse(f"a data loader of one's own, '{kind.raw}'", "the pass makes its batches")
+    own = kind is not None and str(kind.raw).strip().lower() not in _BATCHES
+    if kind is not None and own:
+        kind.refuse(f"a data loader of one's own, '{kind.raw}'", "the pass makes its batches")
+    elif kind is not None:
+        kind.no_effect("the pass makes its batches by itself")
     fields.ignore(
         dict.fromkeys(
             (
@@ -109,6 +108,7 @@ def _batches(fields: Fields) -> None:
         )
     )
     fields.refuse_rest("dataloader")
+    return own
 
 
 def _code(out: DataDraft, owner: Node) -> None:

@@ -18,6 +18,8 @@ class Draft:
         self.document: dict[str, Any] = {}
         self.origins: dict[KeyPath, KeyPath] = {}
         self.ledger = ledger
+        self.without_target = False
+        """Whether the file asks for hardware alone that no target runs on."""
 
     def set(self, path: KeyPath, value: Any, source: Node | None, note: str = "") -> None:
         """Set ``value`` at ``path``. Without ``source`` it is Olive's default for a missing key.

@@ -58,12 +58,15 @@ def read_engine(root: Fields) -> Fields:
     return fields
 
 
-def settle_engine(fields: Fields) -> None:
-    """Account for the keys that choose neither system, evaluator nor search."""
+def settle_engine(fields: Fields, holds_out: bool) -> None:
+    """Account for the keys that choose neither system, evaluator nor search. ``holds_out`` says
+    whether there are rows on which a model is measured."""
     base = fields.take("evaluate_input_model")
-    if base is not None and base.raw:
-        base.translated("the base model is measured where there is held-out data")
+    if base is not None and not holds_out:
+        base.no_effect("there are no held-out rows on which it could be measured")
+    elif base is not None and base.raw:
+        base.translated("the base model is measured on the held-out rows")
     elif base is not None:
-        base.no_effect("the base is measured in any case: the report shows what training gained")
+        base.no_effect("it is measured in any case: the report holds the artifact against it")
     fields.ignore(_FIXED)
     fields.refuse_rest("engine")

@@ -6,6 +6,7 @@ import re
 
 from targets.config.olive.context import Context, nested
 from targets.config.olive.draft import Draft
+from targets.config.olive.ledger import State, leaves
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.resource import read_resource
 from targets.config.olive.secrets import is_secret
@@ -16,6 +17,8 @@ _FILES = (".bin", ".ckpt", ".gguf", ".h5", ".onnx", ".pb", ".pt", ".pth", ".safe
 _TASKS = {"text-generation", "text-generation-with-past", "causal-lm"}
 _EXPORT = "it describes inputs for an ONNX export; the model builder knows them by itself"
 _LOADING = "how weights are loaded does not change them"
+_OTHER_MODELS = ("task", "model_class", "model_loader", "feature", "components")
+"""Keys that are refused where they mean another model than one that generates text."""
 _KIND = {
     "pytorchmodel": "torch",
     "hfmodel": "torch",
@@ -24,15 +27,16 @@ _KIND = {
 }
 
 
-def translate_model(root: Fields, draft: Draft, context: Context) -> None:
-    """Write ``[model]`` from the file's ``input_model``."""
+def translate_model(root: Fields, draft: Draft, context: Context) -> bool:
+    """Write ``[model]`` from the file's ``input_model``; return whether it is a checkpoint of a
+    text generation model, as far as the file says."""
     node = root.take("input_model")
     if node is None:
         root.owner.fail("there is no input_model", "name the model to start from")
-        return
+        return True
     if isinstance(node.raw, str):
         _source(node, None, draft, context)
-        return
+        return True
     fields = nested(node.fields("input_model"), "config")
     kind = fields.take("type")
     family = _KIND.get(str(kind.raw).strip().lower()) if kind is not None else "torch"
@@ -44,13 +48,17 @@ def translate_model(root: Fields, draft: Draft, context: Context) -> None:
         )
         for other in fields.rest():
             other.no_effect("nothing is read of a model of another type")
-        return
+        return False
     if kind is not None:
         kind.translated("[model]")
     if family == "onnx":
         _onnx(fields, draft, context)
-    else:
-        _torch(fields, node, draft, context)
+        return False
+    _torch(fields, node, draft, context)
+    return not any(
+        node.ledger.state(path) is State.REFUSED and path[-1] in _OTHER_MODELS
+        for path, _ in leaves(node.raw, node.path)
+    )
 
 
 def _torch(fields: Fields, owner: Node, draft: Draft, context: Context) -> None:

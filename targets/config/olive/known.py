@@ -11,17 +11,14 @@ _RTN = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "rtn" roun
 _K_QUANT = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "k_quant" is the nearest'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
 _SETTINGS = "ModelBuilder's parameter threads in a TOML config sets what the session uses"
-_ADAPTER = (
-    "put it after ModelBuilder to ship the adapter beside the model, or MergeAdapterWeights before "
-    "ModelBuilder"
-)
-_HARDWARE = "it is for hardware that is not a target of Quern: cpu, cuda or directml"
+_HARDWARE = "it is for hardware that no target of Quern runs on"
 _NONE = "nothing here does its work; write it as a pass of your own"
 _REPORT = "the report beside the artifact holds the metadata; remove it"
 
 ALTERNATIVES = {
     "AddOliveMetadata": _REPORT,
     "AimetQuantization": _HARDWARE,
+    "AitkPython": "it runs a script of the AI Toolkit's; write it as a pass of your own",
     "AppendPrePostProcessingOps": _NONE,
     "AutoAWQQuantizer": _INT4,
     "AutoClip": _INT4,
@@ -31,7 +28,6 @@ ALTERNATIVES = {
     "ConvertHfToGguf": _BUILDER,
     "DynamicToFixedShape": _HARDWARE,
     "EPContextBinaryGenerator": _HARDWARE,
-    "ExtractAdapters": _ADAPTER,
     "Gptq": _INT4,
     "GptqModel": _INT4,
     "GptqQuantizer": _INT4,
@@ -94,11 +90,14 @@ ALTERNATIVES = {
     "QuaRot": _INT4,
     "QuantizationAwareTraining": "QLoRA trains over a quantized base",
     "QuarkQuantization": _HARDWARE,
+    "QuarkQuantizationVitisAI": _HARDWARE,
     "Rtn": _RTN,
+    "RyzenGenerateModelLLM": _HARDWARE,
     "SDLoRA": "Quern builds text generation models only",
     "SNPEConversion": _HARDWARE,
     "SNPEQuantization": _HARDWARE,
     "SNPEtoONNXConversion": _HARDWARE,
+    "SaveTestModelConfig": "it saves a random model for tests of Olive; remove it",
     "SelectiveMixedPrecision": "ModelBuilder's int4_algo_config k_quant_mixed mixes precisions",
     "SliceGPT": _NONE,
     "SparseGPT": _NONE,
@@ -115,21 +114,25 @@ ALTERNATIVES = {
     "VitisQDQQuantizer": _HARDWARE,
     "VitisQOpQuantizer": _HARDWARE,
 }
-"""By Olive's name for the pass, over all its releases up to 0.13."""
+"""By Olive's name for the pass, over all its releases up to 0.13 and its main branch of August
+2026, and by the AI Toolkit's."""
 
 _FOLDED = {name.casefold(): name for name in ALTERNATIVES}
 
 
-def alternative(name: str, ours: tuple[str, ...]) -> tuple[str, str]:
+def alternative(name: str, ours: tuple[str, ...], buildable: bool) -> tuple[str, str]:
     """Return why there is no pass ``name``, and what could be used instead.
 
-    ``ours`` are Olive's names of the passes that Quern has.
+    ``ours`` are Olive's names of the passes that Quern has. ``buildable`` says whether the model is
+    one that ModelBuilder takes, as far as the file says.
     """
     known = _FOLDED.get(name.casefold())
     if known is not None:
-        return f"Quern has no pass {known}", ALTERNATIVES[known]
+        advice = ALTERNATIVES[known]
+        held = buildable or "ModelBuilder" not in advice
+        return f"Quern has no pass {known}", advice if held else ""
     nearest = did_you_mean(name, (*ours, *ALTERNATIVES))
-    return f"Quern has no pass '{name}', and no release of Olive up to 0.13 has", nearest
+    return f"Quern has no pass '{name}', and Olive has none in any release up to 0.13", nearest
 
 
 PROVIDERS = (

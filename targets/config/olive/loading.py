@@ -30,10 +30,12 @@ def translate_load(
     fields: Fields,
     data: OliveDataSet,
     out: DataDraft,
+    own_batches: bool,
 ) -> None:
     """Write the source of the rows of ``[data.NAME]``, and their selection.
 
-    A loader of the author's goes into :attr:`DataDraft.code`.
+    A loader of the author's goes into :attr:`DataDraft.code`. ``own_batches`` says that a function
+    of the author's makes the batches, and so perhaps the rows.
     """
     loader = fields.take("type")
     if loader is not None and str(loader.raw).lower() not in _LOADERS:
@@ -71,6 +73,8 @@ def translate_load(
         for part in (name, subset):
             if part is not None and not part.placeholder:
                 part.no_effect("the files' names say what they hold")
+    elif name is None and own_batches:
+        return
     elif name is None:
         advice = f"give data_name or data_files, or --data {data.name}=PATH"
         data.node.fail("it does not say where its rows are", advice)

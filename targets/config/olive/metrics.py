@@ -35,6 +35,7 @@ _GOALS = {
 _LOWER_IS_BETTER = {"perplexity", "latency", "size_on_disk"}
 _AVERAGED = ("f1_score", "precision", "recall")
 _MIN_SAMPLES = 64
+_SAMPLES = "the report has a hundred of the wrong answers"
 _OWN_INPUTS = "the runtime makes the inputs of its own graph"
 
 _CHECKS = {
@@ -89,6 +90,7 @@ def translate_metric(
         backend.refuse(f"there is no backend '{backend.raw}'", "remove it")
     elif backend is not None:
         backend.no_effect("Quern computes its metrics itself")
+    fields.ignore(dict.fromkeys(("sample_log_num", "sample_log_dir"), _SAMPLES))
     data = fields.take("data_config")
     user = _user_config(fields)
     inner = user.take("data_config")

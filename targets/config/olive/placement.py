@@ -16,6 +16,7 @@ from targets.config.olive.systems import (
     system_names,
     targets_of,
 )
+from targets.config.olive.training import KINDS
 from targets.target import DEFAULT_TARGET, LOCAL, load_target, target_names
 
 _MAX_HOURS = 24
@@ -38,13 +39,15 @@ def translate_placement(
         message = f"--system {requested}: there is no such system"
         draft.ledger.fail(("systems",), message, did_you_mean(requested, (*names, LOCAL)))
     chosen = systems.get(requested) if requested is not None else host
+    kinds = _kinds(chain)
+    trains = any(kind in KINDS for kind in kinds)
     if target is not None:
         target.check_on(alone=chosen is None)
     for system in (host, chosen):
         if system is not None and system is not target:
-            system.train_on()
+            system.train_on(trains)
     if chosen is not None and chosen is target:
-        chosen.train_on()  # what it means for the training goes first
+        chosen.train_on(trains)  # what it means for the training goes first
     runs = chosen or (target if requested is None else None)
     if runs is not None and runs.kind == "azureml":
         _azure_system(runs, azure, draft)
@@ -56,7 +59,13 @@ def translate_placement(
     if runs is not None and runs.kind == "engine":
         draft.derive(("host",), runs.name)
     providers = engine.take("execution_providers")
-    _targets(providers, chosen or host, target, systems, chain, draft)
+    _targets(providers, chosen or host, target, systems, kinds, draft)
+
+
+def _kinds(chain: Sequence[OlivePass]) -> list[str]:
+    """Return the types of the passes, in lower case."""
+    tables = [one.node.raw for one in chain if isinstance(one.node.raw, dict)]
+    return [str(table.get("type", "")).strip().lower() for table in tables]
 
 
 def _azure_system(system: OliveSystem, client: dict[str, object], draft: Draft) -> None:
@@ -96,7 +105,7 @@ def _targets(
     host: OliveSystem | None,
     target: OliveSystem | None,
     systems: dict[str, OliveSystem],
-    chain: Sequence[OlivePass],
+    kinds: Sequence[str],
     draft: Draft,
 ) -> None:
     runs_on = target or host
@@ -108,12 +117,9 @@ def _targets(
                 node.no_effect("the execution provider of the target decides")
     if host is not None and host.kind not in ("azureml", "engine") and host.devices == ("cpu",):
         draft.derive(("host",), DEFAULT_TARGET)
-    kinds = [
-        str(one.node.raw.get("type", "")).lower() for one in chain if isinstance(one.node.raw, dict)
-    ]
     kind = next((each for each in reversed(kinds) if each != EXTRACT), "")
     # A pass that Quern lacks may make anything: what it should run on is judged as well.
-    builds = (bool(chain) and kind not in TORCH) or "onnx" in draft.document.get("model", {})
+    builds = (bool(kinds) and kind not in TORCH) or "onnx" in draft.document.get("model", {})
     if not builds:
         for node in (*named, *listed):
             node.no_effect("the chain ends with weights for PyTorch, which no provider runs")
@@ -121,8 +127,11 @@ def _targets(
     if named:
         for node in listed:
             node.no_effect("execution_providers of the engine go first")
-    targets = targets_of(tuple(named or listed))
-    if not targets and runs_on is not None and "gpu" in runs_on.devices and not (named or listed):
+    asked = tuple(named or listed)
+    targets = targets_of(asked)
+    devices = runs_on.devices if runs_on is not None and not asked else ()
+    draft.without_target = not targets and (bool(asked) or "npu" in devices)
+    if not targets and "gpu" in devices:
         targets = _for_gpus()
     if targets:
         draft.derive(("default_targets",), list(targets))

@@ -63,12 +63,15 @@ class OliveSystem:
     type_node: Node | None = None
     device_nodes: tuple[Node, ...] = ()
 
-    def train_on(self) -> None:
-        """Record the meaning of its keys as the host, which trains. A device for which Quern has
-        no target is refused."""
+    def train_on(self, trains: bool) -> None:
+        """Record the meaning of its keys as the host, where PyTorch runs; ``trains`` says whether
+        anything is trained. A device for which Quern has no target is refused."""
         if self.type_node is not None:
             self.type_node.translated(_PLACES[self.kind].format(name=self.name))
-        self._devices({"cpu": "trains on the CPU", "gpu": "trains where a GPU is, else on the CPU"})
+        what = "trains" if trains else "PyTorch runs"
+        self._devices(
+            {"cpu": f"{what} on the CPU", "gpu": f"{what} where a GPU is, else on the CPU"}
+        )
 
     def check_on(self, alone: bool) -> None:
         """Record the meaning of its keys as the target, which the artifact is for; ``alone`` if

@@ -38,6 +38,13 @@ _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
 
 
+_NO_PASSES = {
+    False: "Quern does not choose them by itself",
+    True: "with a ModelBuilder, its artifact is measured, and the model that it is made from",
+}
+"""What to do about it, by whether the file wants something measured."""
+
+
 @dataclass(frozen=True)
 class Flow:
     """One chain of passes as a Quern config."""
@@ -45,6 +52,8 @@ class Flow:
     document: dict[str, Any]
     origin: Callable[[KeyPath], KeyPath]
     """Function from a key of the document to the key of the Olive file that it comes from."""
+    without_target: bool = False
+    """Whether the file asks for hardware alone that no target runs on."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,9 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
     if not isinstance(raw, dict):
         root.refuse("the file holds no object")
         return Translation((), ledger)
+    if "input_model" not in raw and "passes" not in raw:
+        root.fail("this is no config of Olive's: it has neither input_model nor passes")
+        return Translation((), ledger)
     chains = list(read_chains(root))
     several = len(chains) > 1
     flows = []
@@ -77,7 +89,7 @@ def translate(raw: object, file: Path, context: Context, system: str | None) -> 
         )
         if evaluator is not None:
             measuring.add(evaluator.path)
-        flows.append(Flow(draft.document, draft.origin))
+        flows.append(Flow(draft.document, draft.origin, draft.without_target))
     _unread(root, chains, measuring, ledger)
     refuse_placeholders(root)
     ledger.order(raw)
@@ -97,6 +109,8 @@ class _Flow:
         self._file = file
         self._whole = True
         """Whether Quern has every pass so far."""
+        self._buildable = True
+        """Whether the model is one that ModelBuilder takes, as far as the file says."""
 
     def translate(self, chain: Sequence[OlivePass], number: int) -> Node | None:
         """Write the config of the chain; return the evaluator that measures its artifact."""
@@ -113,7 +127,7 @@ class _Flow:
             place.node.translated("the folder of the data sets' paths")
         engine = read_engine(root)
         self._name(root, engine, number)
-        translate_model(root, self._draft, self._context)
+        self._buildable = translate_model(root, self._draft, self._context)
         sets = read_data_sets(root.take("data_configs"))
         evaluators = root.take("evaluators")
         strategy = read_strategy(engine.take("search_strategy"))
@@ -122,7 +136,7 @@ class _Flow:
         if evaluator is not None:
             translate_evaluator(evaluator, sets, self._draft, self._context)
         self._checks()
-        settle_engine(engine)
+        settle_engine(engine, self._holds_out())
         auto = root.take("auto_optimizer_config")
         if auto is not None and chain:
             auto.no_effect("the passes of the file are used")
@@ -157,12 +171,13 @@ class _Flow:
     ) -> Node | None:
         """Translate the passes and the data they use; return the evaluator of the artifact."""
         named = root.take("passes")
+        measures = engine.peek("evaluator") is not None
         ready = self._draft.get(("model", "onnx")) is not None
         if ready and not chain:
             self._draft.table(("passes",), named)
         elif named is None or not named.raw:
             (root.owner if named is None else named).fail(
-                "there are no passes", "Quern does not choose them by itself"
+                "there are no passes", _NO_PASSES[measures]
             )
         evaluator = evaluator_of(engine.take("evaluator"), evaluators)
         trainings: list[tuple[OlivePass, TrainingData]] = []
@@ -247,7 +262,7 @@ class _Flow:
         elif lower in BUILDERS:
             searched = strategy is not None and builder.searches(fields)
             self._typed(kind, "tune" if searched else "model_builder", place)
-            builder.translate_builder(fields, place, self._draft, searched)
+            builder.translate_builder(fields, place, self._draft, searched, self._whole)
             builder.remaining_options(fields, place, self._draft)
         elif lower == EXTRACT and not self._holds_adapter():
             kind.no_effect("no adapter is left at this point that could be extracted")
@@ -256,6 +271,9 @@ class _Flow:
         elif lower == EXTRACT and self._is_built():
             self._typed(kind, "separate_adapter", place)
             builder.translate_extract(fields, place, self._draft)
+        elif lower == EXTRACT:
+            self._whole = False
+            builder.refuse_extract(kind, fields, [one.node for one, _ in trainings])
         elif kind.placeholder:
             kind.refuse(f"the placeholder {kind.placeholder} was left unfilled", "name a pass")
             self._whole = False
@@ -263,7 +281,7 @@ class _Flow:
                 node.no_effect("nobody knows yet which pass it belongs to")
         else:
             self._whole = False
-            kind.refuse(*alternative(str(kind.raw), PASSES))
+            kind.refuse(*alternative(str(kind.raw), PASSES, self._buildable))
             for node in fields.rest():
                 node.no_effect(f"there is no pass {kind.raw}")
         return evaluator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.result import Verdict
 from pipeline.contract.step import Inputs
+from pipeline.evaluation.general import Reading
 from pipeline.evaluation.scores import Answer, Answers
 from tests.support.silent import Silent
 
@@ -26,6 +27,19 @@ def judged(
 ) -> dict[str, Verdict]:
     """Return the verdicts on a fine-tune: which answers are right before and after, and by which
     factor the perplexity of those expected grows."""
+    outcome = Check().run(given(folder, base, tuned, growth, label), QualityParams())
+    return {verdict.name: verdict for verdict in outcome.verdicts}
+
+
+def held_answers(folder: Path) -> Inputs:
+    """Return answers of a fine-tune that changed none."""
+    same = [True] * ROWS
+    return given(folder, same, same, 1.0, label=True)
+
+
+def given(
+    folder: Path, base: Sequence[bool], tuned: Sequence[bool], growth: float, label: bool
+) -> Inputs:
     rows = [{"text": f"number {number}", "tone": LABELS[number % 2]} for number in range(ROWS)]
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -35,9 +49,7 @@ def judged(
         (folder / name).mkdir()
         answers(right, factor, label).save(folder / name)
     paths = {f"{name}_answers": folder / name for name in ("base", "tuned")}
-    inputs = Inputs(paths, DataFiles("d", spec, (file,)), 0, 1, Silent())
-    outcome = Check().run(inputs, QualityParams())
-    return {verdict.name: verdict for verdict in outcome.verdicts}
+    return Inputs(paths, DataFiles("d", spec, (file,)), 0, 1, Silent())
 
 
 def answers(right: Sequence[bool], factor: float, label: bool) -> Answers:
@@ -98,3 +110,34 @@ def test_answers_without_labels_may_not_become_improbable(
 def test_labels_go_by_what_is_chosen(tmp_path: Path) -> None:
     same = [True] * ROWS
     assert "tuning_perplexity" not in judged(tmp_path, same, same, 9.0, label=True)
+
+
+def general(tmp_path: Path, base: float, tuned: float, vocabulary: int = 1000) -> Verdict | None:
+    """Return the verdict on a fine-tune after which a text is read with these losses."""
+    inputs = held_answers(tmp_path)
+    for name, loss in (("base", base), ("tuned", tuned)):
+        Reading(loss=loss, tokens=900, vocabulary=vocabulary).save(tmp_path / name)
+    outcome = Check().run(inputs, QualityParams())
+    return {one.name: one for one in outcome.verdicts}.get("general_perplexity")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "status"), [(2.0, "passed"), (4.2, "passed"), (4.4, "failed"), (700.0, "failed")]
+)
+def test_a_tuned_model_may_not_forget_how_to_read(
+    tmp_path: Path, tuned: float, status: str
+) -> None:
+    found = general(tmp_path, 2.0, tuned)
+    assert found is not None
+    assert found.status == status
+    assert found.value == pytest.approx(exp(min(tuned, 700.0) - 2.0) - 1)
+    assert ("learning_rate" in found.detail) == (status == "failed")
+
+
+def test_a_base_that_cannot_read_has_nothing_to_forget(tmp_path: Path) -> None:
+    assert general(tmp_path, 0.51 * log(1000), 50.0) is None
+
+
+def test_answers_of_before_are_judged_without_a_reading(tmp_path: Path) -> None:
+    outcome = Check().run(held_answers(tmp_path), QualityParams())
+    assert "general_perplexity" not in {one.name for one in outcome.verdicts}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from targets.cli.main import main
 from targets.config.documents import read_documents
 from targets.config.load import load_document
 from targets.config.olive.ledger import State
 from targets.config.olive.text import last_field
+from targets.console.print_explanation import print_explanation
 from targets.errors import ConfigError
 from tests.support.olive_files import document, refusals, state, translated
 
@@ -116,6 +119,165 @@ def test_nothing_follows_from_what_was_refused(tmp_path: Path) -> None:
     assert all("placeholder" in message for message in keys.values())
 
 
+def problems(tmp_path: Path, raw: Any) -> dict[str, str]:
+    """Return what commands say of the file, by key."""
+    file = tmp_path / "olive-config.json"
+    file.write_text(json.dumps(raw, indent=1), "utf-8")
+    (read,) = read_documents(file)
+    with pytest.raises(ConfigError) as error:
+        load_document(file, read)
+    return {one.key: f"{one.message} | {one.suggestion}" for one in error.value.problems}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    "accelerator",
+    [
+        {"device": "gpu", "execution_providers": ["WebGpuExecutionProvider"]},
+        {"device": "npu"},
+    ],
+)
+def test_no_target_is_blamed_that_the_file_does_not_ask_for(
+    tmp_path: Path, precision: str, accelerator: Any
+) -> None:
+    # The cpu target, the default, has no fp16: but the file is not for it.
+    raw = {
+        "input_model": "org/name",
+        "passes": {"b": {"type": "ModelBuilder", "precision": precision}},
+        "target": {"type": "LocalSystem", "accelerators": [accelerator]},
+    }
+    assert "the target" not in "".join(problems(tmp_path, raw).values())
+    raw["target"] = {"type": "LocalSystem", "accelerators": [{"device": "cpu"}]}
+    assert "the target cpu cannot" in problems(tmp_path, raw)["passes.b.precision"]
+
+
+def test_an_unknown_option_of_the_builder_is_named_once(tmp_path: Path) -> None:
+    raw = {
+        "input_model": "org/name",
+        "passes": {
+            "b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"quant_mode": "x"}}
+        },
+    }
+    assert list(problems(tmp_path, raw)) == ["passes.b.type"]
+
+
+def test_rows_that_a_refused_function_makes_are_not_asked_for(tmp_path: Path) -> None:
+    raw = {
+        "input_model": "org/name",
+        "data_configs": [
+            {
+                "name": "timed",
+                "user_script": "own.py",
+                "load_dataset_config": {"type": "local_dataset"},
+                "dataloader_config": {"type": "own_batches"},
+            }
+        ],
+        "evaluators": {
+            "e": {
+                "metrics": [
+                    {
+                        "name": "a",
+                        "type": "accuracy",
+                        "data_config": "timed",
+                        "sub_types": [
+                            {"name": "accuracy_score", "goal": {"type": "threshold", "value": 0.5}}
+                        ],
+                    }
+                ]
+            }
+        },
+        "evaluator": "e",
+        "passes": {"b": {"type": "ModelBuilder", "precision": "int4"}},
+    }
+    assert list(problems(tmp_path, raw)) == ["data_configs[0].dataloader_config.type"]
+
+
+def test_what_a_refused_pass_left_to_quantize_is_not_judged(tmp_path: Path) -> None:
+    raw = training("SpinQuant")
+    raw["passes"]["b"] = {
+        "type": "ModelBuilder",
+        "precision": "int4",
+        "int4_op_types_to_quantize": ["Gather"],
+    }
+    assert list(problems(tmp_path, raw)) == ["passes.t.type"]
+    del raw["passes"]["t"]
+    assert "op_types without MatMul" in "".join(problems(tmp_path, raw).values())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "HfModel", "model_path": "org/name", "task": "image-classification"},
+        {"type": "PyTorchModel", "model_path": "x", "model_loader": "load", "model_script": "l.py"},
+        {"type": "OnnxModel", "model_path": "folder/model.onnx"},
+    ],
+)
+def test_no_model_is_sent_to_a_builder_that_cannot_take_it(model: Any) -> None:
+    passes = {
+        name: {"type": name}
+        for name in ("OnnxConversion", "OrtTransformersOptimization", "OnnxKQuantQuantization")
+    }
+    hints = "".join(refusals({"input_model": model, "passes": passes}).values())
+    assert "no pass OnnxConversion" in hints
+    assert "ModelBuilder" not in hints
+    assert "ModelBuilder" in "".join(refusals({"input_model": "o/n", "passes": passes}).values())
+
+
+@pytest.mark.parametrize(("kind", "separate"), [("LoRA", True), ("LoHa", False), ("DoRA", False)])
+def test_only_a_lora_adapter_is_sent_after_the_builder(kind: str, separate: bool) -> None:
+    raw = training(kind)
+    raw["passes"]["e"] = {"type": "ExtractAdapters", "adapter_type": kind.lower()}
+    raw["passes"]["b"] = {"type": "ModelBuilder"}
+    said = refusals(raw)["passes.e.type"]
+    assert "no pass ExtractAdapters" not in said
+    assert ("put it after ModelBuilder" in said) == separate
+    assert "MergeAdapterWeights" in said
+
+
+# microsoft/Olive at 9253bbe0, olive/olive_config.json, and a recipe of the AI Toolkit's.
+@pytest.mark.parametrize(
+    "name",
+    ["QuarkQuantizationVitisAI", "RyzenGenerateModelLLM", "SaveTestModelConfig", "AitkPython"],
+)
+def test_no_other_pass_is_meant_by_the_newest_names(name: str) -> None:
+    said = refusals(training(name))["passes.t.type"]
+    assert f"Quern has no pass {name} |" in said
+    assert "did you mean" not in said
+
+
+def test_a_file_that_only_measures_is_told_what_would_be_measured() -> None:
+    raw = {"input_model": "org/name", "evaluator": {"metrics": []}}
+    assert "its artifact is measured" in refusals(raw)[""]
+    del raw["evaluator"]
+    assert "does not choose" in refusals(raw)[""]
+
+
+def test_another_programs_file_is_called_so() -> None:
+    said = refusals({"Name": "phi", "PromptTemplate": {"user": "{Content}"}})
+    assert list(said) == [""]
+    assert "no config of Olive's" in said[""]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_nothing_is_said_to_be_measured_without_rows(asked: bool) -> None:
+    raw = {
+        "input_model": "org/name",
+        "evaluate_input_model": asked,
+        "passes": {"b": {"type": "ModelBuilder"}},
+    }
+    assert state(translated(raw), "evaluate_input_model") == (
+        State.NO_EFFECT,
+        "there are no held-out rows on which it could be measured",
+    )
+
+
+def test_samples_of_a_metric_are_in_the_report() -> None:
+    raw = training("LoRA")
+    metric = {"name": "a", "type": "accuracy", "data_config": "rows", "sample_log_num": 10}
+    raw["evaluator"] = {"metrics": [metric]}
+    assert not translated(raw).ledger.refusals
+
+
 def test_a_system_that_nothing_uses_has_no_effect_whatever_it_holds() -> None:
     raw = training("LoRA")
     raw["systems"] = {
@@ -143,6 +305,9 @@ def test_host_and_target_say_what_is_theirs() -> None:
     device = ("accelerators", 0, "device")
     assert state(found, "systems", "box", "type")[1] == 'runtime = "docker"'
     assert "trains where a GPU is" in state(found, "systems", "box", *device)[1]
+    del raw["passes"]["t"]
+    raw["passes"]["b"] = {"type": "ModelBuilder"}
+    assert "PyTorch runs where a GPU" in state(translated(raw), "systems", "box", *device)[1]
     assert state(found, "systems", "small", "type") == (
         State.NO_EFFECT,
         "the host says where steps run",
@@ -205,6 +370,20 @@ def test_every_key_is_explained_where_the_file_cannot_be_built(tmp_path: Path) -
     told = json.loads(ended.stdout)
     refused = [one["key"] for one in told["keys"] if one["state"] == "refused"]
     assert refused == [problem["key"] for problem in told["problems"]] == ["passes.t.type"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_word_wider_than_its_column_is_whole(tmp_path: Path, width: int) -> None:
+    model = "organization/A-Model-Of-Some-Length-Instruct"
+    file = tmp_path / "a-file-with-a-rather-long-name-and-no-blank.json"
+    raw = {"input_model": model, "passes": {"b": {"type": "ModelBuilder", "precision": "fp64"}}}
+    file.write_text(json.dumps(raw), "utf-8")
+    ledger = read_documents(file)[0].ledger
+    assert ledger is not None
+    out = io.StringIO()
+    print_explanation(Console(file=out, width=width), ledger)
+    assert f'"hf:{model}@main"' in out.getvalue()
+    assert f'"{file.stem}"' in out.getvalue()
 
 
 def test_no_word_is_cut_and_no_long_list_repeated(tmp_path: Path) -> None:
