@@ -143,7 +143,9 @@ class Check(BaseCheck[QuantizationParams]):
         except (ArtifactError, BeyondCpuError) as error:
             predictions, figures = (unusable("mean_kl", error),), {}
         chosen = _integers(inputs, model)
-        return Outcome((*predictions, *weights, *chosen), {"figures": {**figures, "layers": layers}})
+        return Outcome(
+            (*predictions, *weights, *chosen), {"figures": {**figures, "layers": layers}}
+        )
 
 
 def _predictions(
@@ -297,13 +299,14 @@ def _integers(inputs: Inputs, model: Any) -> Iterator[Verdict]:
 
     if not {"model", "integers"} <= inputs.paths.keys():
         return
-    name = "chosen_integers"
     try:
         count, found = integer_differences(model, inputs["model"], inputs["integers"])
     except (ValueError, OSError, StepError) as error:
-        yield problem_verdict(name, [f"they cannot be compared: {error}"], "")
+        yield problem_verdict("chosen_integers", [f"they cannot be compared: {error}"], "")
         return
-    yield problem_verdict(name, found, f"{count} weights are those that were chosen, bit for bit")
+    yield problem_verdict(
+        "chosen_integers", found, f"{count} weights are those that were chosen, bit for bit"
+    )
 
 
 def _problems(layer: Any, params: QuantizationParams) -> list[str]:

@@ -27,11 +27,11 @@ Role = Literal[
 Subject = Literal[
     "artifact", "base", "adapter", "integers", "tuned", "exported", "merged", "unmerged"
 ]
-"""What a role is of: the artifact; the base model; the adapter
-that the artifact keeps separate; the integers that a pass chose for its weights; the checkpoint
-that the artifact was made from (with an adapter, that it was trained on); what an export without quantization is made of: that, or
-where the artifact keeps an adapter separate, base and adapter; what the last merge made; base and
-adapter of that merge. A separate adapter is merged for the checks."""
+"""What a role is of: the artifact; the base model; the adapter that the artifact keeps separate;
+the integers that a pass chose for its weights; the checkpoint that the artifact was made from (with
+an adapter, that it was trained on); what an export without quantization is made of: that, or where
+the artifact keeps an adapter separate, base and adapter; what the last merge made; base and adapter
+of that merge. A separate adapter is merged for the checks."""
 
 
 @dataclass(frozen=True)

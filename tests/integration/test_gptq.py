@@ -95,8 +95,8 @@ def products(folder: Path) -> dict[str, tuple[Any, Any, Any]]:
 def test_the_builders_own_reader_finds_the_same_integers(
     built: Path, toolchain_python: Path, tmp_path: Path
 ) -> None:
-    warm_output(toolchain_python, "tests.support.plain_gptq", built / "gptq", tmp_path)
-    ours, theirs = products(built / "model_builder"), products(tmp_path)
+    warm_output(toolchain_python, "tests.support.plain_gptq", built / "gptq" / "output", tmp_path)
+    ours, theirs = products(built / "model_builder" / "output"), products(tmp_path)
     assert ours.keys() == theirs.keys()
     assert len(ours) == 8
     for name, (values, scales, zeros) in ours.items():
@@ -117,7 +117,7 @@ def test_products_change_less_than_by_rounding_each_weight(built: Path) -> None:
     assert metrics["matrices"] == 8
     assert metrics["rows"] == 24
     assert metrics["error"] < 0.9 * metrics["nearest_error"]  # type: ignore[operator]
-    config = json.loads((built / "gptq" / "config.json").read_text())
+    config = json.loads((built / "gptq" / "output" / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "gptq"
 
 
@@ -126,10 +126,12 @@ def planted(built: Path, work: Path, fault: str) -> Path:
     shutil.copytree(built, work)
     for name in ("rebuild", "quantization"):
         shutil.rmtree(work / name)
-    folder = work / "gptq"
+    folder = work / "gptq" / "output"
     file = folder / "model-00002-of-00003.safetensors"
     found = load_file(file)
-    layer = next(name.removesuffix(".qweight") for name in found if name.endswith("qkv_proj.qweight"))
+    layer = next(
+        name.removesuffix(".qweight") for name in found if name.endswith("qkv_proj.qweight")
+    )
     changed = {name: value.copy() for name, value in found.items()}
     if fault == "zero point":
         changed[f"{layer}.qzeros"][0, 0] ^= 1
