@@ -15,49 +15,10 @@ from typing import Any
 import torch
 
 from pipeline.contract.errors import StepError
-from pipeline.contract.step import Inputs
-from pipeline.data.examples import Example
-from pipeline.data.parts import parts_of
-from pipeline.data.refusals import Refusals
-from pipeline.data.split import sample
-from pipeline.data.tokenize import Codec, encoded
 from pipeline.training.streamed import Unit, layers_of, parts_of_model
 
 _AT_ONCE = 1 << 12
 """Tokens that are run at once."""
-
-
-def calibration_rows(
-    inputs: Inputs, codec: Codec, count: int, max_length: int
-) -> list[tuple[int, ...]]:
-    """Return the tokens of ``count`` rows of the training part, chosen at random by the seed, each
-    cut after ``max_length``.
-
-    A row that is held out as well, as two files may have it, is left out: what is measured there
-    must not have been looked at before. Raises :class:`StepError` where no row is left.
-    """
-    parts = parts_of(inputs)
-    held_out = {_text(example) for example in (*parts.eval, *parts.validation)}
-    train = [example for example in parts.train if _text(example) not in held_out]
-    if len(train) < len(parts.train):
-        inputs.report.warn(
-            f"{len(parts.train) - len(train)} of {len(parts.train)} training rows are held out as "
-            "well, and are not looked at"
-        )
-    if not train:
-        raise StepError("there is no row of the training part", "lower split.eval", "bad_input")
-    refused = Refusals()
-    with refused.collected():
-        rows = [
-            tuple(tokens.ids)[:max_length]
-            for _, tokens, _ in encoded(sample(train, count, inputs.seed), codec, refused)
-        ]
-    refused.require_none()
-    return [row for row in rows if row]
-
-
-def _text(example: Example) -> tuple[str, str]:
-    return repr(example.prompt), example.completion
 
 
 @dataclass

@@ -25,7 +25,8 @@ from pipeline.contract.step import Inputs
 from pipeline.data.tokenize import Codec
 from pipeline.data.tokenizer import load_tokenizer
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.training.calibration import Calibration, Seen, calibration_rows
+from pipeline.training.calibration import Calibration, Seen
+from pipeline.training.calibration_rows import calibration_rows
 from pipeline.training.checkpoint_files import copy_other_files
 from pipeline.training.determinism import prepare
 from pipeline.training.gptq_params import GptqParams
@@ -98,9 +99,9 @@ class _Rounding:
             if at + 1 < len(layers):
                 calibration.advance(layer)
             unit.forget()
-            self._inputs.report.progress(at + 1, len(layers), "layers")
             if at >= done and at + 1 < len(layers) and snapshots.due(at + 1):
                 self._keep(snapshots, at + 1, len(layers))
+            self._inputs.report.progress(at + 1, len(layers), "layers")
         return self._finish(rows, len(layers))
 
     def _calibration(self, rows: list[tuple[int, ...]]) -> Calibration:

@@ -160,7 +160,10 @@ def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
         advice = f"add merge before {following.name}"
         if following.implementation.produces == "onnx":
             advice += f", or separate_adapter after {following.name}"
-    product = ARTIFACT_WORDS.get(produces, f"the {produces}").partition(" ")[2]
+    if produces == "integers":
+        message = f"the integers made by '{call.name}' are not used by any later pass"
+        return ChainMistake(message, ("passes", call.name), "put it before model_builder")
+    product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
     return ChainMistake(message, ("passes", call.name), advice)
 

@@ -98,7 +98,7 @@ def test_the_builders_own_reader_finds_the_same_integers(
     warm_output(toolchain_python, "tests.support.plain_gptq", built / "gptq" / "output", tmp_path)
     ours, theirs = products(built / "model_builder" / "output"), products(tmp_path)
     assert ours.keys() == theirs.keys()
-    assert len(ours) == 8
+    assert len(ours) == 2 * len(("qkv", "o", "gate", "up", "down"))
     for name, (values, scales, zeros) in ours.items():
         assert np.array_equal(values, theirs[name][0]), name
         assert np.array_equal(scales, theirs[name][1].astype(np.float32)), name
@@ -115,7 +115,7 @@ def test_every_proof_holds(built: Path) -> None:
 def test_products_change_less_than_by_rounding_each_weight(built: Path) -> None:
     metrics = plans.result(built, "gptq").metrics
     assert metrics["matrices"] == 8
-    assert metrics["rows"] == 24
+    assert metrics["rows"] == 15  # of 24, what the split leaves to train on
     assert metrics["error"] < 0.9 * metrics["nearest_error"]  # type: ignore[operator]
     config = json.loads((built / "gptq" / "output" / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "gptq"
@@ -149,13 +149,21 @@ def planted(built: Path, work: Path, fault: str) -> Path:
     return work
 
 
-@pytest.mark.parametrize("fault", ["zero point", "scale", "integer", "order"])
+@pytest.mark.parametrize("built", ["zero points"], indirect=True)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "zero point",
+        "scale",
+        pytest.param("integer", marks=pytest.mark.slow),
+        pytest.param("order", marks=pytest.mark.slow),
+    ],
+)
 def test_an_artifact_of_other_integers_is_found(
     built: Path, toolchain_python: Path, material: Path, tmp_path: Path, fault: str
 ) -> None:
     work = planted(built, tmp_path / "work", fault)
-    code, _, _ = plans.run(toolchain_python, work, material, checks()[2:])
-    assert code == 3
+    plans.must_run(toolchain_python, work, material, checks()[2:])
     assert set(plans.failed_verdicts(work, "rebuild")) == {"same_weights"}
     failed = plans.failed_verdicts(work, "quantization")
     assert set(failed) == {"chosen_integers"}
