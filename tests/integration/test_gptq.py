@@ -12,36 +12,38 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from pipeline.contract.plan import Step
+from pipeline.contract.plan import SourceInput, Step, StepInput
 from tests.support import plans
 from tests.support.warm_process import warm_output
 
+Inputs = Mapping[str, StepInput | SourceInput]
+
 ROUNDED = plans.output_of("gptq")
+BASE: Inputs = {"model": plans.CHECKPOINT}
 SYMMETRIC = {"symmetric": True}
 
 
 def rounding(params: Mapping[str, Any]) -> Step:
     """Return the step that rounds the tiny model."""
-    return plans.step("gptq", "pass", {"model": plans.CHECKPOINT}, params, data=plans.TONES)
+    return plans.step("gptq", "pass", BASE, params, data=plans.TONES)
 
 
 def building(params: Mapping[str, Any]) -> Step:
     """Return the step that builds it."""
-    inputs = {"model": plans.CHECKPOINT, "integers": ROUNDED}
-    return plans.step("model_builder", "pass", inputs, params)
+    return plans.step("model_builder", "pass", {**BASE, "integers": ROUNDED}, params)
 
 
 def checks() -> list[Step]:
     """Return the checks that know where the integers come from, and what they read."""
-    artifact = plans.output_of("model_builder")
-    model = {"model": plans.CHECKPOINT}
-    reference = plans.step("reference", "pass", model, data=plans.TONES)
-    beside = {**model, "reference": plans.output_of("reference")}
+    reference = plans.step("reference", "pass", BASE, data=plans.TONES)
+    beside: Inputs = {**BASE, "reference": plans.output_of("reference")}
     exported = plans.step("float_reference", "pass", beside, data=plans.TONES)
-    inputs = {"artifact": artifact, **model, "integers": ROUNDED}
-    compared = {**inputs, **beside, "float_reference": plans.output_of("float_reference")}
+    artifact = plans.output_of("model_builder")
+    inputs: Inputs = {**BASE, "artifact": artifact, "integers": ROUNDED}
+    exports = {"float_reference": plans.output_of("float_reference")}
+    compared: Inputs = {**inputs, **beside, **exports}
     return [
         reference,
         exported,
@@ -143,8 +145,6 @@ def planted(built: Path, work: Path, fault: str) -> Path:
     else:
         words = changed[f"{layer}.qweight"]
         words[[0, 1]] = words[[1, 0]]
-    from safetensors.numpy import save_file
-
     save_file(changed, file)
     return work
 
@@ -167,4 +167,4 @@ def test_an_artifact_of_other_integers_is_found(
     assert set(plans.failed_verdicts(work, "rebuild")) == {"same_weights"}
     failed = plans.failed_verdicts(work, "quantization")
     assert set(failed) == {"chosen_integers"}
-    assert "layer 0 qkv_proj: " in failed["chosen_integers"].detail
+    assert "layer 0 q_proj: " in failed["chosen_integers"].detail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from tests.support.olive_files import document, read_olive_file, refusals, state
 
 def rounded(options: dict[str, Any], kind: str = "Gptq") -> dict[str, Any]:
     """Return the tutorial's file with a pass that rounds before ModelBuilder."""
-    raw = json.loads(json.dumps(read_olive_file("tutorial.json")))
+    raw: dict[str, Any] = copy.deepcopy(read_olive_file("tutorial.json"))
     builder = raw["passes"].pop("builder")
     raw["passes"]["round"] = {"type": kind, "config": options}
     raw["passes"]["builder"] = builder
