@@ -168,3 +168,18 @@ def test_an_artifact_of_other_integers_is_found(
     failed = plans.failed_verdicts(work, "quantization")
     assert set(failed) == {"chosen_integers"}
     assert "layer 0 q_proj: " in failed["chosen_integers"].detail
+
+
+@pytest.mark.slow  # the tiny model above has joined projections, which the builder splits
+def test_other_families_and_providers_get_the_integers_too(
+    toolchain_python: Path, tiny: Path, tmp_path: Path
+) -> None:
+    warm_output(toolchain_python, "tests.support.rounded_models", tiny, tmp_path)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) == 4
+    for name, facts in found.items():
+        assert facts["matrices"] == 2 * len(("q", "k", "v", "o", "gate", "up", "down")), name
+        assert facts["error"] < 0.8 * facts["nearest_error"], name
+        for provider in ("cpu", "cuda", "dml"):
+            assert facts[provider] == [14, []], (name, provider)
+        assert facts["beside"] < 0.05, name
