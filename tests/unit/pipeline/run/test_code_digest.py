@@ -170,7 +170,7 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
 
 
 ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
-PREPARING = ALL_OF_TRAINING | {"render_rows"}
+PREPARING = ALL_OF_TRAINING | {"gptq", "render_rows"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 
