@@ -198,7 +198,7 @@ SERVING = {"serve"}
         # Data: what trains on rows, and what asks about them.
         ("data/split.py", PREPARING | ASKING | {"tune"}),
         ("data/tokenize.py", PREPARING | ASKING | {"generate", "tune"}),
-        ("data/sequences.py", PREPARING),
+        ("data/sequences.py", PREPARING - {"gptq"}),
         ("data/hub.py", {"fetch_rows", "rows"}),
         ("contract/data_spec.py", PREPARING | ASKING | {"generate", "rows", "tune"}),
         # The parts of a build.
