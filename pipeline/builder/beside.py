@@ -83,9 +83,10 @@ def build_beside(
     artifact: OnnxModel,
     recorded: Mapping[str, JsonValue],
     report: Reporter,
+    integers: Path | None = None,
 ) -> BesideArtifact:
-    """Build ``checkpoint`` into ``out_dir`` as the metrics ``recorded`` of ``artifact`` say; its
-    weights are compared instead of written.
+    """Build ``checkpoint`` into ``out_dir`` as the metrics ``recorded`` of ``artifact`` say, with
+    the ``integers`` that were chosen; its weights are compared instead of written.
 
     Raises :class:`pipeline.contract.errors.StepError` where the builder does.
     """
@@ -95,7 +96,9 @@ def build_beside(
         {**values, "trust_remote_code": options.get("hf_remote") == "true"}
     )
     compared = BesideArtifact(artifact)
-    call = BuilderCall(Checkpoint(checkpoint), out_dir, params, options, save=compared)
+    call = BuilderCall(
+        Checkpoint(checkpoint), out_dir, params, options, integers=integers, save=compared
+    )
     build_with(call, report)
     return compared
 

@@ -58,16 +58,14 @@ class Blockwise:
                 span = slice(rows.start * self.block_size, rows.stop * self.block_size)
                 piece = _padded(weight[span, columns].contiguous().numpy(), self.block_size)
                 values, scale, zero = self._quantized(piece, alone=blocks == 1 and outputs > 1)
-                packed[columns, rows] = self._packed(values).transpose(2, 0, 1)
+                packed[columns, rows] = packed_values(values, self.bits).transpose(2, 0, 1)
                 scales[columns, rows] = scale[:, 0].T.astype(number)
                 zeros[columns, rows] = zero[:, 0].T
-        if not self.zero_points:
-            return packed, scales
-        if self.bits == 8:
-            return packed, scales, zeros
-        # Rows with an odd number of blocks end with half a byte: zero itself.
-        even = np.pad(zeros, ((0, 0), (0, blocks % 2)), constant_values=8)
-        return packed, scales, even[:, 0::2] | even[:, 1::2] << 4
+        return (
+            (packed, scales, packed_zeros(zeros, self.bits))
+            if self.zero_points
+            else (packed, scales)
+        )
 
     def _quantized(self, piece: Array, alone: bool) -> tuple[Array, Array, Array]:
         """Return integers, scales and zero points of ``piece`` [blocks, block_size, columns].
@@ -91,9 +89,21 @@ class Blockwise:
         np.clip(values, 0, largest, out=values)
         return values.astype(np.uint8), scale, zero
 
-    def _packed(self, values: Array) -> Array:
-        """Return ``values`` with those of a byte joined, the first in its low bits."""
-        return values if self.bits == 8 else values[:, 0::2] | values[:, 1::2] << 4
+
+def packed_values(values: Array, bits: int) -> Array:
+    """Return ``values`` [a, n, b] with those of a byte joined, the first in its low bits."""
+    return values if bits == 8 else values[:, 0::2] | values[:, 1::2] << 4
+
+
+def packed_zeros(zeros: Array, bits: int) -> Array:
+    """Return the zero points ``zeros`` [outputs, blocks] as they are stored."""
+    import numpy as np
+
+    if bits == 8:
+        return zeros
+    # Rows with an odd number of blocks end with half a byte: zero itself.
+    even = np.pad(zeros, ((0, 0), (0, zeros.shape[1] % 2)), constant_values=8)
+    return even[:, 0::2] | even[:, 1::2] << 4
 
 
 def _pieces(blocks: int, outputs: int, block_size: int) -> Iterator[tuple[slice, slice]]:

@@ -39,12 +39,14 @@ def build(
     params: ModelBuilderParams,
     report: Reporter,
     weights: Mapping[str, Deferred] | None = None,
+    integers: Path | None = None,
 ) -> dict[str, JsonValue]:
     """Build ``model`` into ``out_dir`` and return the options and properties of the artifact.
 
     The weights are read, quantized and written one by one if that gives the same bytes as the
     builder alone; otherwise all are in memory at once, and a warning says so. ``weights`` replace
-    those in the folder ``model``, under the same names.
+    those in the folder ``model``, under the same names. Those with integers in the folder
+    ``integers`` are written so, and not quantized.
 
     Raises :class:`StepError` for a model that the builder would build wrongly, for an option that
     it does not know, and for any error of the builder; and
@@ -56,7 +58,8 @@ def build(
     if note:
         report.warn(note)
     options = options_of(checkpoint, params)
-    mode, end_ids = build_with(BuilderCall(checkpoint, out_dir, params, options, weights), report)
+    call = BuilderCall(checkpoint, out_dir, params, options, weights, integers)
+    mode, end_ids = build_with(call, report)
     return {
         **recorded_as(params, options),
         "weights": str(mode),

@@ -8,6 +8,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ class BuilderCall:
     options: Mapping[str, str]
     weights: Mapping[str, Deferred] | None = None
     """Weights that replace those in the folder, under the same names."""
+    integers: Path | None = None
+    """Folder with the integers of some weights, which are not quantized then."""
     save: Callable[..., None] | None = None
     """What takes the finished graph in place of ``onnx_ir.save``."""
 
@@ -91,8 +94,8 @@ class BuilderCall:
 def create(call: BuilderCall, report: Reporter) -> WeightsMode:
     """Run the builder. Returns whether the weights were processed one by one, or why not.
 
-    Raises :class:`StepError`, and :class:`NotStreamable` if ``call`` has weights of its own and
-    they cannot be processed one by one.
+    Raises :class:`StepError`, also where it has integers and the weights cannot be processed one by
+    one; and :class:`NotStreamable` if it has weights of its own and they cannot.
     """
     from pipeline.builder.matrices import NotStreamable
 
@@ -101,6 +104,12 @@ def create(call: BuilderCall, report: Reporter) -> WeightsMode:
     except NotStreamable as error:
         if call.weights is not None:
             raise
+        if call.integers is not None:
+            raise StepError(
+                f"the builder cannot take the integers that were chosen for this model: {error}",
+                "remove the pass that rounds, so that the builder quantizes by itself",
+                "bad_input",
+            ) from error
         mode = WeightsMode(str(error))
         report.warn(mode.warning)
         call.clear()
@@ -110,6 +119,7 @@ def create(call: BuilderCall, report: Reporter) -> WeightsMode:
 
 
 def _one_by_one(call: BuilderCall, report: Reporter) -> None:
+    from pipeline.builder.coded import coded_weights
     from pipeline.builder.matrices import NotStreamable
     from pipeline.builder.streaming import streamed
     from pipeline.weights.deferred import NotDeferrable
@@ -121,16 +131,20 @@ def _one_by_one(call: BuilderCall, report: Reporter) -> None:
     if checkpoint.config.get("quantization_config"):
         raise NotStreamable("they are quantized already")
     tensors = call.weights or stored_tensors(checkpoint.folder)
-    with (
-        reported_output(checkpoint, report, quantized=False),
-        streamed(tensors, functools.partial(_matrices_done, report)),
-    ):
+    with ExitStack() as entered:
+        coded = None
+        if call.integers is not None:
+            coded = entered.enter_context(coded_weights(call.integers, tensors))
+        entered.enter_context(reported_output(checkpoint, report, quantized=False))
+        entered.enter_context(streamed(tensors, functools.partial(_matrices_done, report), coded))
         try:
             call.run()
         except Exception as error:
             for cause in causes(error):
                 if isinstance(cause, (NotDeferrable, NotStreamable)):
                     raise NotStreamable(_message(cause)) from error
+                if isinstance(cause, StepError):
+                    raise cause from error
             raise _failure(call, error) from error
 
 

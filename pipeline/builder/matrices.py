@@ -27,7 +27,8 @@ from onnx_ir.tensor_adapters import TorchTensor
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from pipeline.builder.blockwise import Blockwise
-from pipeline.weights.deferred import computed
+from pipeline.builder.coded import CodedWeights
+from pipeline.weights.deferred import Deferred, computed
 
 _BLOCKWISE = ("RTN", "k_quant")
 """The quantizer's names of the algorithms that :mod:`pipeline.builder.blockwise` has."""
@@ -68,6 +69,27 @@ def materialized(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return TorchTensor(computed(tensor.raw)) if isinstance(tensor, TorchTensor) else tensor
 
 
+class WhenWritten(ir.LazyTensor):  # type: ignore[misc] # torch has none where types are checked
+    """A tensor of the builder's whose values are computed when it is written."""
+
+    def __init__(self, tensor: ir.TensorProtocol) -> None:
+        super().__init__(
+            functools.partial(materialized, tensor),
+            dtype=tensor.dtype,
+            shape=ir.Shape(tensor.shape),
+            name=tensor.name,
+        )
+        self.recorded = tensor
+
+
+def _as_recorded(tensor: ir.TensorProtocol) -> Deferred | None:
+    """Return what stands for the values of ``tensor``, if they are deferred."""
+    while isinstance(tensor, ir.LazyTensor):
+        tensor = tensor.recorded if isinstance(tensor, WhenWritten) else tensor.raw()
+    value = tensor.raw if isinstance(tensor, TorchTensor) else None
+    return value if isinstance(value, Deferred) else None
+
+
 @dataclass
 class _Matrix:
     """A matrix product of the graph, before it is quantized."""
@@ -91,9 +113,13 @@ class _Matrix:
         zeros = np.zeros((int(self.weight.shape[0]), 1), self.weight.dtype.numpy())
         return ir.tensor(zeros, self.weight.dtype, name=self.weight.name)
 
-    def quantized(self) -> list[ir.TensorProtocol]:
-        """Return the packed weights, the scales and, if there are any, the zero points."""
+    def quantized(self, coded: CodedWeights | None = None) -> list[ir.TensorProtocol]:
+        """Return the packed weights, the scales and, if there are any, the zero points: those of
+        ``coded``, if it has some of this matrix."""
         assert self.quantizer is not None  # noqa: S101 - it is asked for what was quantized
+        chosen = coded and self._chosen(coded)
+        if chosen:
+            return chosen
         if self.weight.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
             algorithm = self.quantizer.algo_config.algorithm
             if algorithm == "DEFAULT":
@@ -101,6 +127,23 @@ class _Matrix:
             if algorithm in _BLOCKWISE:
                 return self._quantized_blockwise(algorithm)
         return self._quantized_alone()
+
+    def _chosen(self, coded: CodedWeights) -> list[ir.TensorProtocol] | None:
+        assert self.product is not None  # noqa: S101
+        weight, asked = _as_recorded(self.weight), self.product.attributes
+        if weight is None:
+            return None
+        pieces = coded.pieces(
+            weight,
+            asked["bits"].as_int(),
+            asked["block_size"].as_int(),
+            zero_points=len(self.product.inputs) > _ZERO_POINTS,
+        )
+        if pieces is None:
+            return None
+        packed, scales, *zeros = pieces
+        number = self.weight.dtype.numpy()
+        return [ir.tensor(piece) for piece in (packed, scales.astype(number), *zeros)]
 
     def _quantized_blockwise(self, algorithm: str) -> list[ir.TensorProtocol]:
         assert self.product is not None  # noqa: S101
@@ -148,6 +191,8 @@ class LazyMatrices:
     slots: threading.Semaphore
     """Limits how many matrices are in memory at the same time."""
     progress: Progress
+    coded: CodedWeights | None = None
+    """Integers that are not left to the quantizer."""
     total: int = 0
     done: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock)
@@ -232,7 +277,7 @@ class _Result:
         with self.lock:
             if at not in self.pieces:
                 with self.owner.slots:
-                    self.pieces = dict(enumerate(self.matrix.quantized()))
+                    self.pieces = dict(enumerate(self.matrix.quantized(self.owner.coded)))
                 self.owner.count_finished()
             return self.pieces.pop(at)
 

@@ -178,6 +178,12 @@ class ModelBuilderParams(Frozen):
         return next(name for name in ("default", "rtn", "k_quant") if algorithm.startswith(name))
 
     @property
+    def mixes_layers(self) -> bool:
+        """Return whether some matrices of the layers have another width than the others."""
+        mixed = "mixed_layers" in self.mixed_precision or "linear_attn" in self.mixed_precision
+        return mixed or (self.algorithm or "").endswith(("_mixed", "_linear"))
+
+    @property
     def has_zero_points(self) -> bool:
         """Return whether each block has a zero point: always with ``k_quant``."""
         return not self.symmetric or self.rounding == "k_quant"

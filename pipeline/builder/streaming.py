@@ -10,7 +10,6 @@ have the same bytes.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +19,12 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from pipeline.builder.coded import CodedWeights
 from pipeline.builder.matrices import (
     LazyMatrices,
     NotStreamable,
     Progress,
-    lazy,
-    materialized,
+    WhenWritten,
     quantizing_method,
     replaced,
 )
@@ -44,10 +43,12 @@ _save = ir.save
 
 
 @contextlib.contextmanager
-def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[None]:
+def streamed(
+    tensors: Mapping[str, Deferred], progress: Progress, coded: CodedWeights | None = None
+) -> Iterator[None]:
     """While entered, the builder takes a model's weights from ``tensors`` and writes each when it
     is computed, as many at a time as PyTorch has threads; ``progress`` is told how many of how many
-    matrices are.
+    matrices are. Matrices with integers in ``coded`` are not quantized, but get those.
 
     The builder raises :class:`NotStreamable` where that would give other bytes, and
     :class:`~pipeline.weights.deferred.NotDeferrable` where it needs the weights before.
@@ -55,7 +56,7 @@ def streamed(tensors: Mapping[str, Deferred], progress: Progress) -> Iterator[No
     import onnxruntime_genai.models.builder  # noqa: F401 - puts its own modules on the path
 
     base = sys.modules["builders.base"]
-    works = LazyMatrices(threading.Semaphore(torch.get_num_threads()), progress)
+    works = LazyMatrices(threading.Semaphore(torch.get_num_threads()), progress, coded)
     quantizes = quantizing_method(base)
     with (
         replaced(base, "AutoModelForCausalLM", _DeferredModel(tensors)),
@@ -104,11 +105,7 @@ def workers() -> int:
 def _deferring(save_model: Callable[..., None]) -> Callable[..., None]:
     def save(builder: Any, *arguments: Any) -> None:
         for value in builder.model.graph.initializers.values():
-            value.const_value = _when_written(value.const_value)
+            value.const_value = WhenWritten(value.const_value)
         save_model(builder, *arguments)
 
     return save
-
-
-def _when_written(tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    return lazy(functools.partial(materialized, tensor), tensor.dtype, tensor.shape, tensor.name)

@@ -105,8 +105,14 @@ class Check(BaseCheck[QuantizationParams]):
     """
 
     Params = QuantizationParams
-    needs: ClassVar[tuple[Role, ...]] = ("artifact", "reference", "float_reference", "model")
-    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference", "model")
+    needs: ClassVar[tuple[Role, ...]] = (
+        "artifact",
+        "reference",
+        "float_reference",
+        "model",
+        "integers",
+    )
+    optional_needs: ClassVar[tuple[Role, ...]] = ("float_reference", "model", "integers")
     uses_device: ClassVar[bool] = True
 
     @classmethod
@@ -136,7 +142,10 @@ class Check(BaseCheck[QuantizationParams]):
             predictions, figures = _predictions(inputs, params, model, bits)
         except (ArtifactError, BeyondCpuError) as error:
             predictions, figures = (unusable("mean_kl", error),), {}
-        return Outcome((*predictions, *weights), {"figures": {**figures, "layers": layers}})
+        chosen = _integers(inputs, model)
+        return Outcome(
+            (*predictions, *weights, *chosen), {"figures": {**figures, "layers": layers}}
+        )
 
 
 def _predictions(
@@ -280,6 +289,24 @@ def _matrices(
         f"errors up to {largest:.1%}"
     )
     return (problem_verdict(name, problems, fine),), figures
+
+
+def _integers(inputs: Inputs, model: Any) -> Iterator[Verdict]:
+    """Yield the verdict on the integers that a pass chose, if one did."""
+    from pipeline.contract.errors import StepError
+    from pipeline.onnx.chosen_integers import integer_differences
+    from pipeline.verdicts.verdicts import problem_verdict
+
+    if not {"model", "integers"} <= inputs.paths.keys():
+        return
+    try:
+        count, found = integer_differences(model, inputs["model"], inputs["integers"])
+    except (ValueError, OSError, StepError) as error:
+        yield problem_verdict("chosen_integers", [f"they cannot be compared: {error}"], "")
+        return
+    yield problem_verdict(
+        "chosen_integers", found, f"{count} weights are those that were chosen, bit for bit"
+    )
 
 
 def _problems(layer: Any, params: QuantizationParams) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Literal
 StepKind = Literal["pass", "check"]
 """A step of a plan changes a model, or proves something about one."""
 
-Kind = Literal["checkpoint", "adapter", "onnx", "predictions", "rows", "tokens"]
-"""Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, an ONNX Runtime GenAI
-model folder, the answers of a model to the held-out prompts, the rows of a data set, or the tokens
-of what is trained on."""
+Kind = Literal["checkpoint", "adapter", "integers", "onnx", "predictions", "rows", "tokens"]
+"""Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, the weights of a
+checkpoint as integers, an ONNX Runtime GenAI model folder, the answers of a model to the held-out
+prompts, the rows of a data set, or the tokens of what is trained on."""
 
 ARTIFACT_WORDS: dict[Kind, str] = {
     "onnx": "an ONNX model",

@@ -14,6 +14,7 @@ Role = Literal[
     "artifact",
     "model",
     "adapter",
+    "integers",
     "base_answers",
     "tuned_answers",
     "reference",
@@ -26,12 +27,14 @@ Role = Literal[
     "base_timing",
 ]
 
-Subject = Literal["artifact", "base", "adapter", "tuned", "exported", "merged", "unmerged"]
-"""What a role is of: the artifact; the base model; the adapter
-that the artifact keeps separate; the checkpoint that the artifact was made from
-(with an adapter, that it was trained on); what an export without quantization is made of: that, or
-where the artifact keeps an adapter separate, base and adapter; what the last merge made; base and
-adapter of that merge. A separate adapter is merged for the checks."""
+Subject = Literal[
+    "artifact", "base", "adapter", "integers", "tuned", "exported", "merged", "unmerged"
+]
+"""What a role is of: the artifact; the base model; the adapter that the artifact keeps separate;
+the integers that a pass chose for its weights; the checkpoint that the artifact was made from (with
+an adapter, that it was trained on); what an export without quantization is made of: that, or where
+the artifact keeps an adapter separate, base and adapter; what the last merge made; base and adapter
+of that merge. A separate adapter is merged for the checks."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ ROLES: Mapping[Role, RoleSource] = {
     "artifact": RoleSource("artifact"),
     "model": RoleSource("tuned", travels=False),
     "adapter": RoleSource("adapter"),
+    "integers": RoleSource("integers", travels=False),
     "base_answers": RoleSource("base", "evaluate", "evaluate-base", held_out=True),
     "tuned_answers": RoleSource("tuned", "evaluate", "evaluate-tuned", held_out=True),
     "reference": RoleSource("tuned", "reference", "reference"),

@@ -29,6 +29,9 @@ class BasePass(ABC, Generic[P]):
     consumes: ClassVar[Mapping[str, Kind]] = {}
     """The kind of each role that it reads; the planner connects it to the last output of the kind.
     """
+    may_consume: ClassVar[Mapping[str, Kind]] = {}
+    """The same for roles that it can do without: it reads what a pass made of the newest checkpoint
+    before it."""
     produces: ClassVar[Kind]
     sources: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that hold paths of the user's files or folders, relative to the config.

@@ -18,6 +18,7 @@ class Pass(BasePass[ModelBuilderParams]):
 
     Params = ModelBuilderParams
     consumes: ClassVar[dict[str, Kind]] = {"model": "checkpoint"}
+    may_consume: ClassVar[dict[str, Kind]] = {"integers": "integers"}
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
 
@@ -27,4 +28,5 @@ class Pass(BasePass[ModelBuilderParams]):
         """Write the folder that ``onnxruntime_genai.Model`` loads; return the builder's options."""
         from pipeline.builder.build import build
 
-        return build(inputs["model"], out_dir, params, inputs.report)
+        chosen = inputs.paths.get("integers")
+        return build(inputs["model"], out_dir, params, inputs.report, integers=chosen)

@@ -121,6 +121,10 @@ def _pass_problems(pass_class: type[BasePass[Any]], params: type[Frozen] | None)
         yield f"does not say what it `produces`: one of {', '.join(ARTIFACT_WORDS)}"
     else:
         yield from _others("produces", (produces,), tuple(ARTIFACT_WORDS))
+    if not isinstance(pass_class.may_consume, Mapping):
+        yield "`may_consume` is not a mapping of roles to kinds"
+    else:
+        yield from _others("may_consume", pass_class.may_consume.values(), get_args(Kind))
     if isinstance(pass_class.consumes, Mapping):
         yield from _others("consumes", pass_class.consumes.values(), get_args(Kind))
         yield from _named_like(pass_class.sources, tuple(pass_class.consumes))

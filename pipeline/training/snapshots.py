@@ -32,11 +32,16 @@ _MOST_BYTES = 10_000_000
 class Snapshots:
     """The snapshots of one training. Without a folder there are none, and none is ever due."""
 
-    def __init__(self, folder: Path | None, every: int | None, report: Reporter) -> None:
-        """``every`` is a number of steps; ``None`` stands for :data:`INTERVAL_SECONDS`."""
+    def __init__(
+        self, folder: Path | None, every: int | None, report: Reporter, unit: str = "step"
+    ) -> None:
+        """``every`` is a number of steps, which messages call ``unit``; ``None`` stands for
+        :data:`INTERVAL_SECONDS`."""
         self.folder = folder
         self._every = every
         self._report = report
+        self._work = "training" if unit == "step" else "work"
+        self._unit = unit
         self._step = 0
         self._time = time.monotonic()
 
@@ -48,7 +53,8 @@ class Snapshots:
         if newest is not None:
             self._step = step_of(newest)
             self._report.note(
-                f"the training goes on after step {self._step}, up to which an interrupted run got"
+                f"the {self._work} goes on after {self._unit} {self._step}, up to which an "
+                "interrupted run got"
             )
         return newest
 
@@ -69,7 +75,7 @@ class Snapshots:
         if needed < free:
             return True
         self._report.warn(
-            f"no snapshot of the training is kept: it takes {needed / 1e9:.1f} GB, and "
+            f"no snapshot of the {self._work} is kept: it takes {needed / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free"
         )
         self._passed()

@@ -117,9 +117,8 @@ def deferred_model(config: Any, weights: Mapping[str, Deferred]) -> Any:
 def streamed(model: Any) -> Any:
     """Have the parts of ``model`` compute their deferred weights when they run, and forget them
     afterwards; return it."""
-    layers = set(getattr(model, "_no_split_modules", None) or ())
-    for part in _parts(model, layers):
-        unit = _Unit(part)
+    for part in parts_of_model(model):
+        unit = Unit(part)
         part.register_forward_pre_hook(unit.load)
         part.register_forward_hook(unit.forget, always_call=True)
     return model
@@ -130,8 +129,8 @@ def is_streamed(model: Any) -> bool:
     return any(isinstance(weight, Deferred) for weight in model.parameters())
 
 
-class _Unit:
-    """A part of a model, with all parts within it."""
+class Unit:
+    """A part of a model, with all parts within it. It has its weights while it is loaded."""
 
     def __init__(self, part: torch.nn.Module) -> None:
         self._deferred = [
@@ -143,6 +142,7 @@ class _Unit:
         ]
 
     def load(self, *_: Any) -> None:
+        """Compute its weights."""
         from torch import nn
 
         made: dict[int, torch.Tensor] = {}
@@ -152,12 +152,27 @@ class _Unit:
             table[name] = made[id(weight)]
 
     def forget(self, *_: Any) -> None:
+        """Drop the weights that it has."""
         for table, name, weight, _detached in self._deferred:
             table[name] = weight
 
 
+def layers_of(model: Any) -> list[Any]:
+    """Return the layers of ``model``, in the order in which it has them."""
+    whole = _layer_classes(model)
+    return [part for part in model.modules() if type(part).__name__ in whole]
+
+
+def parts_of_model(model: Any) -> Iterator[torch.nn.Module]:
+    """Yield the layers of ``model``, and what else holds weights itself."""
+    return _parts(model, _layer_classes(model))
+
+
+def _layer_classes(model: Any) -> set[str]:
+    return set(getattr(model, "_no_split_modules", None) or ())
+
+
 def _parts(module: torch.nn.Module, whole: set[str]) -> Iterator[torch.nn.Module]:
-    """Yield the layers, which are of the classes ``whole``, and what else holds weights itself."""
     own = (*module._parameters.values(), *module._buffers.values())
     if type(module).__name__ in whole or any(isinstance(weight, Deferred) for weight in own):
         yield module

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 ComputedTensors = dict[int, Any]
 """Results computed so far, by the ``id`` of the deferred tensor."""
@@ -26,6 +26,8 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
 
     like: torch.Tensor
     """A tensor on the meta device with the same shape and type."""
+    _sources: Sequence[Deferred]
+    """Those that it is computed from; none if it comes from elsewhere, like a file."""
     _make: Callable[[ComputedTensors], torch.Tensor]
 
     @classmethod
@@ -37,7 +39,12 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         return cls._of(like, lambda _made: make())
 
     @classmethod
-    def _of(cls, like: torch.Tensor, make: Callable[[ComputedTensors], torch.Tensor]) -> Deferred:
+    def _of(
+        cls,
+        like: torch.Tensor,
+        make: Callable[[ComputedTensors], torch.Tensor],
+        sources: Sequence[Deferred] = (),
+    ) -> Deferred:
         tensor: Deferred = torch.Tensor._make_wrapper_subclass(
             cls,
             like.shape,
@@ -48,12 +55,32 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
             requires_grad=False,
         )
         tensor.like = like
+        tensor._sources = sources
         tensor._make = make
         return tensor
 
     def computed(self) -> torch.Tensor:
         """Return the real tensor, computed anew at each call."""
         return self._computed({})
+
+    def origins(self) -> list[Deferred]:
+        """Return the tensors that come from elsewhere and that it is computed from, each once."""
+        found: dict[int, Deferred] = {}
+        waiting, seen = [self], set[int]()
+        while waiting:
+            tensor = waiting.pop()
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if tensor._sources:
+                waiting.extend(tensor._sources)
+            else:
+                found[id(tensor)] = tensor
+        return list(found.values())
+
+    def computed_from(self, values: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """Return the real tensor as it is with other ``values`` of its origins, by their ``id``."""
+        return self._computed(dict(values))
 
     def _computed(self, made: ComputedTensors) -> torch.Tensor:
         # Several parts of one tensor may be joined again: the tensor is computed once.
@@ -82,6 +109,7 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         arguments = (tuple(args), dict(kwargs or {}))
+        sources = [value for value in tree_leaves(arguments) if isinstance(value, cls)]
         if func._schema.is_mutable:  # type: ignore[attr-defined]
             raise NotDeferrable(f"a deferred tensor cannot be changed in place: {func}")
 
@@ -101,9 +129,11 @@ class Deferred(torch.Tensor):  # type: ignore[misc] # torch is not there where t
         except (NotImplementedError, RuntimeError):
             return run({})  # its result depends on the values
         if isinstance(like, torch.Tensor):
-            return cls._of(like, run)
+            return cls._of(like, run, sources)
         if isinstance(like, list | tuple) and all(isinstance(part, torch.Tensor) for part in like):
-            return type(like)(cls._of(part, _part(run, at)) for at, part in enumerate(like))
+            return type(like)(
+                cls._of(part, _part(run, at), sources) for at, part in enumerate(like)
+            )
         return run({})
 
 

@@ -49,7 +49,7 @@ def write_shards(
     for file in weight_files(base):
         with safe_open(file, framework="pt") as opened:
             names = [name for name in opened.keys() if name in tensors]  # noqa: SIM118 - not a dict
-        _write(
+        write_file(
             folder / file.name,
             {name: tensors[name] for name in names},
             total,
@@ -61,13 +61,14 @@ def write_shards(
         _write_index(tensors, base / INDEX_FILE, folder / INDEX_FILE)
 
 
-def _write(
+def write_file(
     path: Path,
     tensors: Mapping[str, Deferred],
-    before: int,
-    total: int,
-    progress: Callable[[int, int], None],
+    before: int = 0,
+    total: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
+    """Write ``tensors`` to one file, tensor by tensor."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
@@ -83,7 +84,8 @@ def _write(
         file.write(len(text).to_bytes(8, "little") + text)
         for number, tensor in enumerate(tensors.values(), start=1):
             file.write(_bytes(tensor.computed()))
-            progress(before + number, total)
+            if progress is not None:
+                progress(before + number, total)
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.training.gptq_params import GptqParams
 from targets.config.chain import Chain, PassCall
 from targets.config.source_map import KeyPath
 
@@ -46,17 +48,26 @@ def wiring_mistakes(
             if call.keeps_adapter and kind == "adapter":
                 yield from _separation_mistakes(call, unused.get("adapter"), chain)
             unused.pop(kind, None)
+        for kind in call.implementation.may_consume.values():
+            if kind == "integers" and kind in unused:
+                yield from _rounding_mistakes(unused.pop(kind), call)
         produces = call.implementation.produces
         added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
-        if produces not in ARTIFACT_WORDS or added:
+        if produces == "checkpoint" and "integers" in unused:
+            yield _unused_output(unused.pop("integers"), chain)
+        if produces not in (*ARTIFACT_WORDS, "integers") or added:
             yield ChainMistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
             yield _unused_output(unused[produces], chain)
         made.add(produces)
         unused[produces] = call
-    for call in unused.values():
-        if call is not chain.passes[-1]:
+    for kind, call in unused.items():
+        if call is chain.passes[-1] and kind == "integers":
+            yield ChainMistake(
+                "integers alone are no artifact", ("passes", call.name), "add model_builder"
+            )
+        elif call is not chain.passes[-1]:
             yield _unused_output(call, chain)
     timings = {call.timing.name for call in chain.checks if call.timing is not None}
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
@@ -68,6 +79,44 @@ def wiring_mistakes(
             yield ChainMistake(message, ("checks", check.name, "built_with"), "remove it")
     for name in {call.name for call in chain.passes} & {call.name for call in chain.checks}:
         yield ChainMistake("a pass has the same name", ("checks", name))
+
+
+def _rounding_mistakes(rounding: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
+    """Yield why ``builder`` cannot write the integers that ``rounding`` chooses."""
+    chosen, built = rounding.params, builder.params
+    if not (isinstance(chosen, GptqParams) and isinstance(built, ModelBuilderParams)):
+        return
+    of_builder = ("passes", builder.name)
+    if built.precision != chosen.precision:
+        yield ChainMistake(
+            f"'{rounding.name}' rounds to {chosen.precision}, and this is {built.precision}",
+            (*of_builder, "precision"),
+            f'set precision = "{built.precision}" there, or "{chosen.precision}" here',
+        )
+    elif built.block_size != chosen.block_size:
+        yield ChainMistake(
+            f"'{rounding.name}' has blocks of {chosen.block_size}, and this of {built.block_size}",
+            (*of_builder, "block_size"),
+            "give both the same block_size",
+        )
+    if built.mixes_layers:
+        yield ChainMistake(
+            f"it keeps some layers in another width than '{rounding.name}' rounds them to",
+            (*of_builder, "mixed_precision" if built.mixed_precision else "algorithm"),
+            "use algorithm k_quant or k_quant_last",
+        )
+    if not chosen.symmetric and not built.has_zero_points:
+        yield ChainMistake(
+            f"'{rounding.name}' chooses zero points, and this stores none",
+            (*of_builder, "symmetric"),
+            "set symmetric = true there, or symmetric = false here",
+        )
+    if built.bf16_io:
+        yield ChainMistake(
+            f"bf16 cannot hold the scales of '{rounding.name}', which are fp16",
+            (*of_builder, "bf16_io"),
+            "remove one of the two",
+        )
 
 
 def _separation_mistakes(
@@ -111,6 +160,9 @@ def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
         advice = f"add merge before {following.name}"
         if following.implementation.produces == "onnx":
             advice += f", or separate_adapter after {following.name}"
+    if produces == "integers":
+        message = f"the integers made by '{call.name}' are not used by any later pass"
+        return ChainMistake(message, ("passes", call.name), "put it before model_builder")
     product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
     return ChainMistake(message, ("passes", call.name), advice)

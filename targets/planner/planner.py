@@ -90,7 +90,9 @@ class Planner:
         merge: _Merge | None = None
         for call in self._chain.passes:
             consumed = call.implementation.consumes
+            optional = call.implementation.may_consume
             inputs = {role: newest[kind] for role, kind in consumed.items()}
+            inputs |= {role: newest[kind] for role, kind in optional.items() if kind in newest}
             inputs |= self._enforced_check_inputs(call, newest, merge)
             inputs |= self._tokens(call, newest)
             produced = self._add_pass(call.name, call, inputs)
@@ -102,6 +104,8 @@ class Planner:
             elif call.keeps_adapter:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
+            if call.implementation.produces == "checkpoint":
+                newest.pop("integers", None)  # they are those of the checkpoint before
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.artifact_kind
@@ -260,6 +264,8 @@ class Planner:
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
+        if "integers" in newest:
+            subjects["integers"] = {"model": newest["integers"]}
         missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -272,6 +278,8 @@ class Planner:
             plain["unmerged"], plain["merged_adapter"] = (
                 merge.inputs[name] for name in ("model", "adapter")
             )
+        if "integers" in subjects:
+            plain["integers"] = subjects["integers"]["model"]
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):

@@ -7,6 +7,7 @@ builds the same fine-tune in several ways, asks each artifact the same prompts, 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -14,8 +15,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
+from pipeline.evaluation.scores import Answer
+from pipeline.statistics.paired import compare_paired
+from targets.cache import Cache
 from targets.figures import duration, percent, size
 from targets.report.report_schema import Report
 from tests.benchmarks import pages
@@ -29,22 +35,43 @@ The whole build of `configs/smollm2.toml`, whose weights are those of SmolLM2-13
 empty result cache, toolchain and model being there. Peak memory is the largest resident set of a
 step."""
 _HOW_WAYS = """\
-The fine-tuned model of the section above, built with these lines below `[passes.model_builder]`,
-and asked the same prompts. Lost: points of accuracy against the unquantized export. The time is
-that of the pass."""
-_COLUMNS = ("way", "accuracy", "lost", "size", "time")
+The fine-tuned model of the section above, built with these lines below `[passes.model_builder]`, or
+after lines below `[passes.gptq]`, and asked the same prompts. Lost: points of accuracy against the
+unquantized export. Perplexity is that of the expected answers. Won: points of accuracy against the
+builder's `default`, with the 95 % interval of the paired comparison. Time and memory are those of
+the passes that quantize."""
+_COLUMNS = ("way", "accuracy", "lost", "won", "perplexity", "size", "time", "memory")
 _TABLE = '[passes.model_builder]\nprecision = "int4"\n'
+_DEFAULT = "default"
+
+
+class Way(NamedTuple):
+    """A way to build: lines of tables, with commas between."""
+
+    builder: str = ""
+    """Of ``model_builder``."""
+    gptq: str | None = None
+    """Of a ``gptq`` before it; ``None`` for none."""
+
+
 WAYS = {
-    "k_quant": "",
-    "default": 'algorithm = "default"',
-    "asymmetric": 'algorithm = "default", symmetric = false',
-    "block-128": "block_size = 128",
-    "last": 'algorithm = "k_quant_last"',
-    "mixed": 'algorithm = "k_quant_mixed"',
-    "int8": 'precision = "int8"',
+    "k_quant": Way(),
+    _DEFAULT: Way('algorithm = "default"'),
+    "gptq": Way(gptq=""),
+    "gptq-symmetric": Way('algorithm = "default"', gptq="symmetric = true"),
+    "asymmetric": Way('algorithm = "default", symmetric = false'),
+    "block-128": Way("block_size = 128"),
+    "last": Way('algorithm = "k_quant_last"'),
+    "mixed": Way('algorithm = "k_quant_mixed"'),
+    "int8": Way('precision = "int8"'),
 }
-"""Lines of the table of ``model_builder``, by a name for the command line."""
+"""By a name for the command line."""
 _FAILED_CHECKS = 3
+_LIMITS = "min_accuracy = 0.95\nmin_valid = 0.98\n"
+_NO_LIMITS = (
+    "min_accuracy = 0\nmin_valid = 0\nmax_accuracy_loss = 1\nmax_perplexity_increase = 100\n"
+)
+"""A check that fails is not cached, and its answers are asked for."""
 
 
 def main() -> None:
@@ -94,27 +121,60 @@ def _rows(report: Report) -> Iterator[Row]:
 def _ways(names: Sequence[str], cache: Path, scratch: Path) -> Iterator[str]:
     """Yield a row for each way in which the model was built."""
     plain = CONFIG.read_text("utf-8")
-    for name in names:
-        report = _built_one_way(plain, WAYS[name], cache, scratch / name)
+    reports = {name: _built_one_way(plain, WAYS[name], cache, scratch / name) for name in names}
+    asked = {name: _answers(report, cache) for name, report in reports.items()}
+    for name, report in reports.items():
         quality: Mapping[str, Any] = report.quality or {}
         lost = next(one.value for one in report.checks if one.name == "accuracy_loss")
-        step = next(one for one in report.passes if one.name == "model_builder")
+        steps = [one for one in report.passes if one.name in ("gptq", "model_builder")]
         yield (
             f"| {_shown(WAYS[name])} "
             f"| {percent(quality.get('artifact'))} | {100 * (lost or 0):.1f} "
-            f"| {size(report.size_bytes)} | {duration(step.seconds)} |"
+            f"| {_won(asked[name], asked.get(_DEFAULT))} | {_perplexity(asked[name]):.3f} "
+            f"| {size(report.size_bytes)} | {duration(sum(step.seconds for step in steps))} "
+            f"| {size(max(step.peak_rss_bytes for step in steps))} |"
         )
 
 
-def _shown(way: str) -> str:
+def _answers(report: Report, cache: Path) -> list[Answer]:
+    """Return the artifact's answers, as the step of the quality check keeps them."""
+    key = next(step.key for step in report.passes if step.type == "quality")
+    cached = Cache(cache).find(key)
+    if cached is None:
+        sys.exit(f"{report.build}: the quality check failed, so that its answers are not kept")
+    return TypeAdapter(list[Answer]).validate_python(cached.result.evidence["answers"])
+
+
+def _won(ours: Sequence[Answer], theirs: Sequence[Answer] | None) -> str:
+    """Return how many more are right, in points, with the interval of the paired comparison."""
+    if theirs is None or ours == theirs:
+        return ""
+    right = [[one.choice == one.label for one in answers] for answers in (ours, theirs)]
+    found = compare_paired(*right)
+    return f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def _perplexity(answers: Sequence[Answer]) -> float:
+    tokens = sum(answer.tokens for answer in answers)
+    return math.exp(-sum(answer.logprob for answer in answers) / tokens)
+
+
+def _shown(way: Way) -> str:
     """Return the lines of ``way`` as a page has them."""
-    return ", ".join(f"`{line}`" for line in way.split(", ") if line) or "as shipped"
+    shown = ", ".join(f"`{line}`" for line in way.builder.split(", ") if line)
+    if way.gptq is None:
+        return shown or "as shipped"
+    before = ", ".join(f"`{line}`" for line in way.gptq.split(", ") if line)
+    return f"`gptq`{f' with {before}' if before else ''}{f'; {shown}' if shown else ''}"
 
 
-def _built_one_way(plain: str, way: str, cache: Path, folder: Path) -> Report:
-    """Build with ``way`` in the table of ``model_builder``; failed checks are figures too."""
-    lines = "\n".join(way.split(", "))
-    kept = _TABLE if "precision" not in way else "[passes.model_builder]\n"
+def _built_one_way(plain: str, way: Way, cache: Path, folder: Path) -> Report:
+    """Build in one ``way``; what it loses is a figure, and fails no check."""
+    lines = "\n".join(way.builder.split(", "))
+    kept = _TABLE if "precision" not in way.builder else "[passes.model_builder]\n"
+    if way.gptq is not None:
+        rounding = "\n".join(way.gptq.split(", "))
+        kept = f"[passes.gptq]\n{rounding}\n\n{kept}"
     folder.mkdir()
     config = folder / CONFIG.name
     for beside in ("models", "tone.jsonl"):
@@ -124,6 +184,7 @@ def _built_one_way(plain: str, way: str, cache: Path, folder: Path) -> Report:
     config.write_text(
         plain.replace(_TABLE, f"{kept}{lines}\n")
         .replace("seed = 0\n", f"seed = 0\nskip_checks = {skipped.split()}\n".replace("'", '"'), 1)
+        .replace(_LIMITS, _NO_LIMITS)
         .replace("[checks.latency]\nlengths = [128]\n", ""),
         "utf-8",
     )

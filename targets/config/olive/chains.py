@@ -13,7 +13,7 @@ from targets.config.olive.sets import unique
 
 PASSES = (
     *("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ"),
-    *("MergeAdapterWeights", "ModelBuilder", "ExtractAdapters"),
+    *("MergeAdapterWeights", "Gptq", "ModelBuilder", "ExtractAdapters"),
 )
 """Olive's passes that Quern supports, for suggestions."""
 

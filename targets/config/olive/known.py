@@ -7,6 +7,7 @@ from pipeline.contract.suggest import did_you_mean
 _BUILDER = "ModelBuilder makes the ONNX graph in one step"
 _FUSED = "ModelBuilder's graph is fused already; remove it"
 _INT4 = 'ModelBuilder with "precision": "int4" quantizes to 4 bits'
+_BEFORE = "put it before ModelBuilder, which then writes what it chooses"
 _RTN = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "rtn" rounds in blocks too'
 _K_QUANT = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "k_quant" is the nearest'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
@@ -28,9 +29,9 @@ ALTERNATIVES = {
     "ConvertHfToGguf": _BUILDER,
     "DynamicToFixedShape": _HARDWARE,
     "EPContextBinaryGenerator": _HARDWARE,
-    "Gptq": _INT4,
-    "GptqModel": _INT4,
-    "GptqQuantizer": _INT4,
+    "Gptq": _BEFORE,
+    "GptqModel": _BEFORE,
+    "GptqQuantizer": _BEFORE,
     "GraphSurgeries": _NONE,
     "IncDynamicQuantization": _INT8,
     "IncQuantization": _INT8,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.olive import builder
+from targets.config.olive import builder, rounding
 from targets.config.olive.chains import BUILDERS, EXTRACT, PASSES, OlivePass, read_chains, safe_name
 from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
@@ -255,6 +255,14 @@ class _Flow:
             self._typed(kind, KINDS[lower], place)
             trainings.append((one, translate_training(lower, fields, place, self._draft)))
             fields.refuse_rest(str(kind.raw))
+        elif lower in rounding.KINDS and not self._is_built():
+            self._typed(kind, "gptq", place)
+            named = rounding.translate_gptq(lower, fields, place, self._draft)
+            if named is not None:
+                trainings.append((one, named))
+            elif not trainings:
+                rounding.without_data(one.node)
+            fields.refuse_rest(str(kind.raw))
         elif lower == "mergeadapterweights":
             self._typed(kind, "merge", place)
             builder.translate_merge(fields, place, self._draft)
@@ -264,6 +272,7 @@ class _Flow:
             self._typed(kind, "tune" if searched else "model_builder", place)
             builder.translate_builder(fields, place, self._draft, searched, self._whole)
             builder.remaining_options(fields, place, self._draft)
+            rounding.settle_builder(place, self._draft)
         elif lower == EXTRACT and not self._holds_adapter():
             kind.no_effect("no adapter is left at this point that could be extracted")
             for node in fields.rest():

@@ -78,7 +78,7 @@ def test_the_loss_is_measured_as_often_as_there(arguments: Any, steps: int | Non
         "NvTensorRTRTXExecutionProvider",
     ],
 )
-@pytest.mark.parametrize("last", ["Gptq", "OnnxConversion", "NoSuchPass", "<PASS>"])
+@pytest.mark.parametrize("last", ["QuaRot", "OnnxConversion", "NoSuchPass", "<PASS>"])
 def test_a_provider_without_target_is_refused_beside_a_refused_pass(
     provider: str, last: str
 ) -> None:
@@ -96,7 +96,7 @@ def _accelerator(provider: str) -> dict[str, Any]:
 
 
 def test_what_a_refused_pass_would_read_is_not_called_unused() -> None:
-    raw = training("Gptq")
+    raw = training("QuaRot")
     raw["passes"]["t"]["data_config"] = "rows"
     name = state(translated(raw), "data_configs", 0, "name")
     assert name == (State.NO_EFFECT, "only what Quern lacks can use it")
@@ -357,14 +357,14 @@ def plan(file: Path, *options: str) -> Result:
 def test_a_file_called_config_is_named_after_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "phi-tone"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(training("Gptq")), "utf-8")
+    (folder / "config.json").write_text(json.dumps(training("QuaRot")), "utf-8")
     (read,) = read_documents(folder / "config.json")
     assert read.table["name"] == "phi-tone"
 
 
 def test_every_key_is_explained_where_the_file_cannot_be_built(tmp_path: Path) -> None:
     file = tmp_path / "olive-config.json"
-    file.write_text(json.dumps(training("Gptq")), "utf-8")
+    file.write_text(json.dumps(training("QuaRot")), "utf-8")
     ended = plan(file, "--explain", "--json")
     assert ended.exit_code == 2
     told = json.loads(ended.stdout)

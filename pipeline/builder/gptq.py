@@ -1,0 +1,229 @@
+"""GPTQ: rounds a matrix so that its products with typical inputs change least.
+
+Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"
+(arXiv 2210.17323). A row ``w`` of weights is rounded to ``v`` such that ``(w - v) H (w - v)^T`` is
+small, where ``H = X^T X`` for inputs ``X`` [tokens, inputs]. One input after the other is rounded,
+and what that changes is made up for by those that are not rounded yet:
+
+    ``w_j -= (w_i - v_i) / U_ii * U_ij`` for ``j > i``, with ``H^-1 = U^T U``
+
+and an upper triangular ``U``. The inputs with the largest ``H_ii`` come first ("act order"). Scales
+and zero points are chosen before, block by block as they lie in memory ("static groups"), so that
+any runtime reads the result. Outputs are rounded independently of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.weights.integers import Integers
+
+Array = Any
+"""A NumPy array: importing this module needs no NumPy."""
+
+_AT_ONCE = 64
+"""Inputs between two products that make up for what was rounded."""
+_OUTPUTS = 256
+"""Outputs that are rounded at once: few enough to stay in the CPU's cache, and as many for any
+number of threads, since a product of another shape may have other last bits."""
+_LEAF = 64
+"""Size of a triangular matrix that is inverted as a whole."""
+_SHRUNK = tuple(1 - 0.02 * step for step in range(16))
+"""Parts of a block's range that are tried as the range of the integers: few weights that are cut
+off can cost less than coarser steps for all."""
+
+
+class Share(Protocol):
+    """Runs a function for each of some pieces of work: see
+    :meth:`pipeline.weights.threads.Threads.share`."""
+
+    def __call__(self, run: Callable[[range], None], work: Sequence[range], /) -> None:
+        """Run it for each piece of ``work``."""
+
+
+@dataclass(frozen=True)
+class Gptq:
+    """How a matrix is rounded."""
+
+    bits: int
+    block_size: int
+    symmetric: bool
+    """Whether zero is in the middle of the integers, for all blocks."""
+    damping: float
+    """What is added to the diagonal of ``H``, as a part of its mean."""
+
+    def rounded(self, weight: Array, gram: Array, share: Share) -> Integers:
+        """Return ``weight`` [outputs, inputs], float32, rounded for inputs with ``gram``, their
+        ``X^T X`` [inputs, inputs] in float64.
+
+        Raises ``ValueError`` where one of them is not finite.
+        """
+        import numpy as np
+
+        if not (np.isfinite(weight).all() and np.isfinite(gram).all()):
+            raise ValueError("its weights or inputs are NaN or infinite")
+        importance = np.diagonal(gram)
+        order = np.argsort(-importance, kind="stable")
+        factor = self._factor(gram[np.ix_(order, order)]).astype(np.float32)
+        outputs, inputs = weight.shape
+        blocks = inputs // self.block_size
+        values = np.empty((outputs, inputs), np.uint8)
+        scales, zeros = (
+            np.empty((outputs, blocks), np.float16),
+            np.empty((outputs, blocks), np.uint8),
+        )
+
+        def some(rows: range) -> None:
+            part = slice(rows.start, rows.stop)
+            scale, zero = self._grid(weight[part], importance)
+            scales[part], zeros[part] = scale, zero
+            block_of = order // self.block_size
+            found = self._in_order(
+                np.ascontiguousarray(weight[part, order].T),
+                scale.astype(np.float32).T[block_of],
+                zero.astype(np.float32).T[block_of],
+                factor,
+            )
+            values[part, order] = found.T
+
+        share(some, list(_pieces(outputs)))
+        return Integers(values, scales, zeros, self.bits, self.block_size)
+
+    def nearest(self, weight: Array, gram: Array) -> Integers:
+        """Return ``weight`` with each number rounded by itself, with the same scales."""
+        import numpy as np
+
+        scales, zeros = self._grid(weight, np.diagonal(gram))
+        plain = Integers(
+            np.zeros(weight.shape, np.uint8), scales, zeros, self.bits, self.block_size
+        )
+        values = np.rint(weight / plain.spread(scales)) + plain.spread(zeros)
+        np.clip(values, 0, self._largest, out=values)
+        return Integers(values.astype(np.uint8), scales, zeros, self.bits, self.block_size)
+
+    @property
+    def _largest(self) -> int:
+        return (1 << self.bits) - 1
+
+    def _factor(self, gram: Array) -> Array:
+        """Return ``U`` of the inverse of ``gram``, whose diagonal is raised.
+
+        With the order of the inputs turned round, Cholesky's lower factor becomes an upper one:
+        ``H = R R^T``, and so ``H^-1 = R^-T R^-1`` with ``U = R^-1``.
+        """
+        import numpy as np
+
+        mean = float(np.diagonal(gram).mean())
+        gram[np.diag_indices(len(gram))] += self.damping * mean if mean > 0 else 1.0
+        lower = np.linalg.cholesky(gram[::-1, ::-1])
+        return _inverse_of_upper(np.ascontiguousarray(lower[::-1, ::-1]))
+
+    def _in_order(self, weight: Array, scale: Array, zero: Array, factor: Array) -> Array:
+        """Return the integers of ``weight`` [inputs, outputs], which is changed; scales and zero
+        points are one for each weight."""
+        import numpy as np
+
+        inputs = len(weight)
+        values = np.empty(weight.shape, np.uint8)
+        for first in range(0, inputs, _AT_ONCE):
+            last = min(first + _AT_ONCE, inputs)
+            errors = np.empty((last - first, weight.shape[1]), np.float32)
+            for at in range(first, last):
+                whole = np.rint(weight[at] / scale[at]) + zero[at]
+                np.clip(whole, 0, self._largest, out=whole)
+                values[at] = whole
+                error = (weight[at] - (whole - zero[at]) * scale[at]) / factor[at, at]
+                errors[at - first] = error
+                weight[at + 1 : last] -= factor[at, at + 1 : last, None] * error
+            weight[last:] -= factor[first:last, last:].T @ errors
+        return values
+
+    def _grid(self, weight: Array, importance: Array) -> tuple[Array, Array]:
+        """Return scales and zero points of ``weight`` [outputs, inputs]: for each block those, of
+        some that are tried, with the smallest sum of squared errors weighted by ``importance``."""
+        import numpy as np
+
+        outputs, inputs = weight.shape
+        blocks = weight.reshape(outputs, inputs // self.block_size, self.block_size)
+        weights = importance.astype(np.float32).reshape(1, -1, self.block_size)
+        # Inputs that were always zero count little, not nothing: other texts may have them.
+        weights = weights + np.float32(self.damping) * weights.mean() + np.float32(1e-30)
+        best = np.full(blocks.shape[:2], np.inf, np.float32)
+        scales = np.ones(blocks.shape[:2], np.float16)
+        zeros = np.full(blocks.shape[:2], (self._largest + 1) // 2, np.uint8)
+        for part in _SHRUNK:
+            scale, zero = self._tried(blocks, np.float32(part))
+            wide, shift = scale.astype(np.float32)[..., None], zero.astype(np.float32)[..., None]
+            whole = np.rint(blocks / wide) + shift
+            np.clip(whole, 0, self._largest, out=whole)
+            error = (((whole - shift) * wide - blocks) ** 2 * weights).sum(axis=2)
+            better = error < best
+            for kept, new in ((best, error), (scales, scale), (zeros, zero)):
+                np.copyto(kept, new, where=better)
+        return scales, zeros
+
+    def _tried(self, blocks: Array, part: Array) -> tuple[Array, Array]:
+        """Return fp16 scales and zero points with which ``part`` of each block's range is that of
+        the integers."""
+        import numpy as np
+
+        low, high = blocks.min(axis=2), blocks.max(axis=2)
+        middle = (self._largest + 1) // 2
+        if self.symmetric:
+            # The end with one step more is for the weight of largest magnitude: a scale may be
+            # negative.
+            furthest = np.where(-low > high, low, high)
+            scale = _usable(part * furthest / np.float32(-middle))
+            return scale, np.full(scale.shape, middle, np.uint8)
+        low, high = np.minimum(low, 0) * part, np.maximum(high, 0) * part
+        scale = _usable((high - low) / np.float32(self._largest))
+        zero = np.rint(-low / scale.astype(np.float32))
+        # The format stores a zero point less one.
+        return scale, np.clip(zero, 1, self._largest).astype(np.uint8)
+
+
+def error_of(weight: Array, rounded: Array, gram: Array) -> float:
+    """Return by how much ``rounded`` changes the products of ``weight`` with inputs of ``gram``:
+    the root of ``|X (W - V)^T|^2 / |X W^T|^2``."""
+    import numpy as np
+
+    def size(matrix: Array) -> float:
+        return float(np.vdot(matrix @ inputs, matrix))
+
+    inputs = gram.astype(np.float32)
+    whole = size(weight)
+    return (max(size(weight - rounded), 0.0) / whole) ** 0.5 if whole > 0 else 0.0
+
+
+def _usable(scale: Array) -> Array:
+    """Return ``scale`` in fp16, with 1 for blocks that it has no scale for, whose weights are next
+    to zero."""
+    import numpy as np
+
+    narrow = scale.astype(np.float16)
+    if not np.isfinite(narrow).all():
+        raise ValueError("its weights are too large for scales in fp16")
+    return np.where(narrow == 0, np.float16(1), narrow)
+
+
+def _pieces(outputs: int) -> Iterator[range]:
+    for first in range(0, outputs, _OUTPUTS):
+        yield range(first, min(first + _OUTPUTS, outputs))
+
+
+def _inverse_of_upper(matrix: Array) -> Array:
+    """Return the inverse of an upper triangular matrix ``[[A, B], [0, C]]``, which is
+    ``[[A^-1, -A^-1 B C^-1], [0, C^-1]]``."""
+    import numpy as np
+
+    size = len(matrix)
+    if size <= _LEAF:
+        return np.triu(np.linalg.inv(matrix))
+    half = size // 2
+    upper, lower = _inverse_of_upper(matrix[:half, :half]), _inverse_of_upper(matrix[half:, half:])
+    inverse = np.zeros_like(matrix)
+    inverse[:half, :half], inverse[half:, half:] = upper, lower
+    inverse[:half, half:] = -(upper @ matrix[:half, half:] @ lower)
+    return inverse
