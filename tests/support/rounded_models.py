@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ SHAPE: dict[str, Any] = {
     "initializer_range": 0.1,
 }
 WINDOWS = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64}
-MODELS = {
+MODELS: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True)),
     "llama_bf16": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)).to(torch.bfloat16),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),

@@ -27,14 +27,20 @@ signal.siginterrupt(signal.SIGTERM, False)
 reader, writer = os.pipe()
 main_thread = threading.main_thread().ident
 threading.Timer(0.2, signal.pthread_kill, [main_thread, signal.SIGTERM]).start()
-answer = threading.Timer(ANSWER, os.write, [writer, b"answer"])
+answered = threading.Event()
+
+def reply():
+    answered.set()
+    os.write(writer, b"answer")
+
+answer = threading.Timer(ANSWER, reply)
 answer.start()
 with BLOCK:
     try:
         os.read(reader, 6)
         time.sleep(0.1)
     except Came:
-        print("waited for the answer" if answer.finished.is_set() else "was ended")
+        print("waited for the answer" if answered.is_set() else "was ended")
 answer.cancel()
 assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL
 """

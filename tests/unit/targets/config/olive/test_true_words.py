@@ -133,7 +133,7 @@ def problems(tmp_path: Path, raw: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     "accelerator",
     [
-        {"device": "gpu", "execution_providers": ["WebGpuExecutionProvider"]},
+        {"device": "gpu", "execution_providers": ["NvTensorRTRTXExecutionProvider"]},
         {"device": "npu"},
     ],
 )
