@@ -50,7 +50,7 @@ def refused(kind: type, *_arguments: Any, **_options: Any) -> Any:
 
 
 FAULTS: dict[str, tuple[Any, str, Any]] = {
-    "our_own": (streaming, "_when_written", our_own),
+    "our_own": (streaming, "WhenWritten", our_own),
     "no_fit": (Phi3ForCausalLM, "from_pretrained", classmethod(refused)),
     "in_place": (
         Phi3ForCausalLM,
