@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import cache_dir, toolchain_python
+from tests.integration.conftest import (
+    cache_dir,
+    docker_client,
+    pytest_collection_modifyitems,
+    toolchain_python,
+)
 from tests.support.azure.job_runner import with_python
 from tests.support.azure.world import AzureWorld, azure_world
 from tests.support.gated_builds import gated_project
 from tests.support.project import Project
 
-__all__ = ["cache_dir", "toolchain_python"]
+__all__ = ["cache_dir", "docker_client", "pytest_collection_modifyitems", "toolchain_python"]
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,18 @@ import pytest
 
 from targets.target import load_target
 from targets.toolchain.platforms import this_machine
-from tests.integration.conftest import cache_dir, toolchain_python
+from tests.integration.conftest import (
+    cache_dir,
+    docker_client,
+    pytest_collection_modifyitems,
+    toolchain_python,
+)
 from tests.support.command import Quern
 from tests.support.gated_builds import gated_project
 from tests.support.project import Project
 from tests.support.slurm import Cluster, cluster
 
-__all__ = ["cache_dir", "toolchain_python"]
+__all__ = ["cache_dir", "docker_client", "pytest_collection_modifyitems", "toolchain_python"]
 
 
 @pytest.fixture(scope="session")
