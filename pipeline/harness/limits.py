@@ -1,0 +1,107 @@
+"""Verdicts on the figures of tasks. Noise fails no build: see :class:`LmEvalParams`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pipeline.contract.errors import StepError
+from pipeline.contract.result import Verdict
+from pipeline.contract.suggest import did_you_mean
+from pipeline.harness.params import LmEvalParams
+from pipeline.harness.results import TaskFigure, TaskResults
+from pipeline.verdicts.verdicts import limit_verdict
+
+_AS_SHARES = 1.0
+"""Figures above this are compared by their ratio: perplexities, or scores out of 100."""
+
+
+def loss_verdicts(
+    ours: TaskResults,
+    theirs: TaskResults,
+    against: str,
+    max_loss: float | None,
+    standard_errors: float,
+) -> Iterator[Verdict]:
+    """Yield a verdict for each figure on what is lost ``against`` another model: ``float``,
+    ``base``. Raises :class:`StepError` if the two were not asked the same rows."""
+    others = {figure.name: figure for figure in theirs.figures}
+    for figure in ours.figures if max_loss is not None else ():
+        other = others.get(figure.name)
+        if other is None or other.of_rows != figure.of_rows:
+            raise StepError(f"{figure.name}: the {against} model was not asked the same rows")
+        loss, stderr = _loss(figure, other)
+        yield limit_verdict(
+            f"loss_to_{against}_{figure.name}",
+            loss,
+            "<=",
+            max_loss + standard_errors * (stderr or 0.0),
+            detail=f"{figure.value:.4g}, of the {against} model {other.value:.4g}; "
+            + _allowance(max_loss, standard_errors, stderr),
+        )
+
+
+def worst_verdicts(ours: TaskResults, params: LmEvalParams) -> Iterator[Verdict]:
+    """Yield a verdict for each figure with a limit of its own. Raises :class:`StepError` for one
+    that no task has."""
+    for name, worst in params.worst.items():
+        figure = _named(name, ours)
+        slack = params.standard_errors * (figure.stderr or 0.0)
+        yield limit_verdict(
+            f"worst_{figure.name}",
+            figure.value,
+            ">=" if figure.higher_is_better else "<=",
+            worst - slack if figure.higher_is_better else worst + slack,
+            unit="",
+            detail=_allowance(worst, params.standard_errors, figure.stderr),
+        )
+
+
+def _named(name: str, ours: TaskResults) -> TaskFigure:
+    found = [figure for figure in ours.figures if name in (figure.name, figure.task)]
+    if len(found) == 1:
+        return found[0]
+    known = [figure.name for figure in ours.figures]
+    raise StepError(
+        f"worst: {name} has several figures" if found else f"worst: no task has a figure {name}",
+        f"name one of {', '.join(figure.name for figure in found)}"
+        if found
+        else did_you_mean(name, known),
+        "bad_input",
+    )
+
+
+def _loss(ours: TaskFigure, theirs: TaskFigure) -> tuple[float, float | None]:
+    """Return by how much ``ours`` is worse, and the standard error of that; ``None`` if nothing is
+    known of it.
+
+    Where both are means over the same rows, it is that of the mean difference of a row,
+    :math:`s / \\sqrt{n}`; else lm-eval's of both, as if they were independent.
+    """
+    sign = 1.0 if ours.higher_is_better else -1.0
+    loss = sign * (theirs.value - ours.value)
+    stderr: float | None = None
+    if ours.rows and len(ours.rows) == len(theirs.rows):
+        stderr = _mean_error([a - b for a, b in zip(ours.rows, theirs.rows, strict=True)])
+    elif ours.stderr is not None and theirs.stderr is not None:
+        stderr = math.hypot(ours.stderr, theirs.stderr)
+    shares = ours.higher_is_better and max(abs(ours.value), abs(theirs.value)) <= _AS_SHARES
+    if shares or not theirs.value:
+        return loss, stderr
+    size = abs(theirs.value)
+    return loss / size, None if stderr is None else stderr / size
+
+
+def _mean_error(differences: list[float]) -> float | None:
+    count = len(differences)
+    if count < 2:
+        return None
+    mean = math.fsum(differences) / count
+    variance = math.fsum((one - mean) ** 2 for one in differences) / (count - 1)
+    return math.sqrt(variance / count)
+
+
+def _allowance(limit: float, standard_errors: float, stderr: float | None) -> str:
+    if stderr is None:
+        return f"limit {limit:g}; nothing is known of its noise"
+    return f"limit {limit:g} and {standard_errors:g} standard errors of {stderr:.2g}"
