@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _metrics(table: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Yield metric, filter and value of each figure in a table of lm-eval's results."""
     for key, value in table.items():
         metric, comma, chosen = key.partition(",")
-        if comma and not metric.endswith(_STDERR) and isinstance(value, numbers.Real):
+        if comma and not metric.endswith(_STDERR) and isinstance(value, Real):
             yield metric, chosen, float(value)
 
 
@@ -114,7 +114,7 @@ def _figures(task: str, table: Mapping[str, Any], raw: Mapping[str, Any]) -> Ite
         )
         asked = [[row["doc_id"], row["doc_hash"], row["target_hash"]] for row in rows]
         stderr = table.get(f"{metric}{_STDERR},{chosen}")
-        known = isinstance(stderr, numbers.Real) and math.isfinite(stderr)
+        known = isinstance(stderr, Real) and math.isfinite(stderr)
         yield TaskFigure(
             task=task,
             metric=metric if chosen == _NO_FILTER else f"{metric}.{chosen}",
@@ -128,7 +128,7 @@ def _figures(task: str, table: Mapping[str, Any], raw: Mapping[str, Any]) -> Ite
 
 def _scores(scores: Sequence[Any], value: float) -> tuple[float, ...]:
     """Return ``scores`` as numbers if ``value`` is their mean, else nothing."""
-    if not scores or not all(isinstance(score, numbers.Real) for score in scores):
+    if not scores or not all(isinstance(score, Real) for score in scores):
         return ()
     numbers = tuple(float(score) for score in scores)
     mean = math.fsum(numbers) / len(numbers)

@@ -54,7 +54,7 @@ class PackageSet:
 
     def folder(self, cache: Path) -> Path:
         """Return the folder with its wheels and no others; it need not be there yet."""
-        return cache / "packages" / f"{self.name}-{self.digest[:16]}"
+        return cache / "package-sets" / f"{self.name}-{self.digest[:16]}"
 
     def needs(self, cache: Path) -> tuple[Need, ...]:
         """Return the disk space for the wheels that have to be fetched."""
