@@ -15,7 +15,6 @@ from pipeline.contract.step import Inputs
 from pipeline.harness.limits import loss_verdicts, worst_verdicts
 from pipeline.harness.params import LmEvalParams
 from pipeline.harness.results import TaskResults
-from pipeline.process.packages import unpack_packages
 from pipeline.verdicts.verdicts import marked_as_on_cpu, unverified
 
 _ON_DEVICE = "tasks_on_device"
@@ -86,11 +85,10 @@ class Check(BaseCheck[LmEvalParams]):
 
 
 def _asked(inputs: Inputs, params: LmEvalParams) -> TaskResults:
-    unpack_packages(inputs)
-
     from pipeline.harness.models import artifact_model
-    from pipeline.harness.run import run_tasks
+    from pipeline.harness.run import run_tasks, unpack_lm_eval
     from pipeline.onnx.session import Session
 
+    unpack_lm_eval(inputs)
     session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))
     return run_tasks(artifact_model(session, inputs["artifact"], params), inputs, params)

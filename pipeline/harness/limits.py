@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.result import Verdict
@@ -30,14 +31,14 @@ def loss_verdicts(
         other = others.get(figure.name)
         if other is None or other.of_rows != figure.of_rows:
             raise StepError(f"{figure.name}: the {against} model was not asked the same rows")
-        loss, stderr = _loss(figure, other)
+        loss = _loss(figure, other)
         yield limit_verdict(
             f"loss_to_{against}_{figure.name}",
-            loss,
+            loss.value,
             "<=",
-            max_loss + standard_errors * (stderr or 0.0),
+            loss.limit(max_loss, standard_errors),
             detail=f"{figure.value:.4g}, of the {against} model {other.value:.4g}; "
-            + _allowance(max_loss, standard_errors, stderr),
+            + _allowance(max_loss, standard_errors, loss.stderr),
         )
 
 
@@ -71,25 +72,40 @@ def _named(name: str, ours: TaskResults) -> TaskFigure:
     )
 
 
-def _loss(ours: TaskFigure, theirs: TaskFigure) -> tuple[float, float | None]:
-    """Return by how much ``ours`` is worse, and the standard error of that; ``None`` if nothing is
-    known of it.
+@dataclass(frozen=True)
+class _Loss:
+    """By how much a figure is worse than another model's."""
 
-    Where both are means over the same rows, it is that of the mean difference of a row,
-    :math:`s / \\sqrt{n}`; else lm-eval's of both, as if they were independent.
+    value: float
+    stderr: float | None
+    """Its standard error, or where it is a ratio, that of its logarithm; ``None`` if not known."""
+    is_ratio: bool = False
+
+    def limit(self, most: float, standard_errors: float) -> float:
+        """Return the limit ``most`` with so many standard errors on top."""
+        slack = standard_errors * (self.stderr or 0.0)
+        return (1 + most) * math.exp(slack) - 1 if self.is_ratio else most + slack
+
+
+def _loss(ours: TaskFigure, theirs: TaskFigure) -> _Loss:
+    """Return the loss of ``ours``.
+
+    The standard error of a difference is that of the mean difference of a row,
+    :math:`s / \\sqrt{n}`, where both are means over the same rows; else lm-eval's of both, as if
+    they were independent. For a ratio they are divided by the figures, since the error of a
+    perplexity grows with it: one that is ruined would else excuse itself.
     """
-    sign = 1.0 if ours.higher_is_better else -1.0
-    loss = sign * (theirs.value - ours.value)
-    stderr: float | None = None
+    values, stderrs = (ours.value, theirs.value), (ours.stderr, theirs.stderr)
+    known = None if None in stderrs else [one for one in stderrs if one is not None]
+    if min(values) > 0 and not (ours.higher_is_better and max(values) <= _AS_SHARES):
+        worse, better = values if not ours.higher_is_better else values[::-1]
+        stderr = known and math.hypot(*(e / v for e, v in zip(known, values, strict=True)))
+        return _Loss(worse / better - 1, stderr, is_ratio=True)
+    difference = theirs.value - ours.value if ours.higher_is_better else ours.value - theirs.value
     if ours.rows and len(ours.rows) == len(theirs.rows):
-        stderr = _mean_error([a - b for a, b in zip(ours.rows, theirs.rows, strict=True)])
-    elif ours.stderr is not None and theirs.stderr is not None:
-        stderr = math.hypot(ours.stderr, theirs.stderr)
-    shares = ours.higher_is_better and max(abs(ours.value), abs(theirs.value)) <= _AS_SHARES
-    if shares or not theirs.value:
-        return loss, stderr
-    size = abs(theirs.value)
-    return loss / size, None if stderr is None else stderr / size
+        rows = [a - b for a, b in zip(ours.rows, theirs.rows, strict=True)]
+        return _Loss(difference, _mean_error(rows))
+    return _Loss(difference, known and math.hypot(*known))
 
 
 def _mean_error(differences: list[float]) -> float | None:

@@ -17,9 +17,17 @@ from pipeline.harness.params import TaskParams
 from pipeline.harness.results import TaskResults, read_results
 from pipeline.harness.task_data import TASK_DATA, kept_datasets, replaced
 from pipeline.process.causes import out_of_memory
+from pipeline.process.packages import unpack_packages
 
 _FOLDER = "task_folder"
+_ITS_TASKS = "lm_eval/tasks/*/*"
 _PATTERN = frozenset("*?[")
+
+
+def unpack_lm_eval(inputs: Inputs) -> None:
+    """Make lm-eval ready to be imported; without its thousands of tasks where those of the user are
+    asked."""
+    unpack_packages(inputs, without=_ITS_TASKS if _FOLDER in inputs.paths else "")
 
 
 def run_tasks(model: Any, inputs: Inputs, params: TaskParams) -> TaskResults:

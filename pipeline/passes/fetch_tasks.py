@@ -11,7 +11,6 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
-from pipeline.process.packages import unpack_packages
 
 
 class FetchTasksParams(Frozen):
@@ -32,10 +31,10 @@ class Pass(BasePass[FetchTasksParams]):
 
     def run(self, inputs: Inputs, params: FetchTasksParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write a folder for each data set; return their commits."""
-        from pipeline.harness.run import load_tasks
+        from pipeline.harness.run import load_tasks, unpack_lm_eval
         from pipeline.harness.task_data import keeping_datasets
 
-        unpack_packages(inputs)
+        unpack_lm_eval(inputs)
         with keeping_datasets(out_dir) as commits:
             load_tasks(params.tasks, None)
         return {"commits": commits}

@@ -12,7 +12,6 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
 from pipeline.harness.params import TaskParams
 from pipeline.passes.base import BasePass
-from pipeline.process.packages import unpack_packages
 from pipeline.training.loading import ModelLoading
 
 
@@ -33,12 +32,12 @@ class Pass(BasePass[RunTasksParams]):
         """Write :class:`~pipeline.harness.results.TaskResults`; return the figures."""
         from pipeline.data.tokenizer import load_tokenizer
         from pipeline.harness.models import checkpoint_model
-        from pipeline.harness.run import run_tasks
+        from pipeline.harness.run import run_tasks, unpack_lm_eval
         from pipeline.training.determinism import prepare
         from pipeline.training.streamed import load_fp32
 
         prepare(inputs.seed, inputs.threads)
-        unpack_packages(inputs)
+        unpack_lm_eval(inputs)
         tokenizer = load_tokenizer(inputs["model"], params.trust_remote_code)
         model = load_fp32(inputs["model"], params, inputs.report)
         results = run_tasks(checkpoint_model(model, tokenizer, params), inputs, params)

@@ -6,6 +6,7 @@ import importlib
 import sys
 import tempfile
 import zipfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline.contract.step import Inputs
@@ -14,9 +15,9 @@ PACKAGES = "packages"
 """Name of the input: a folder of wheels that the host has checked against their lock."""
 
 
-def unpack_packages(inputs: Inputs) -> None:
+def unpack_packages(inputs: Inputs, without: str = "") -> None:
     """Unpack the wheels of ``inputs`` into a temporary folder, for imports of this process. The
-    packages of the toolchain come first.
+    packages of the toolchain come first. Files that match the pattern ``without`` are left out.
 
     A wheel is laid out as it is installed, but for what is in its ``.data`` folder, such as scripts
     (https://packaging.python.org/specifications/binary-distribution-format), which is left there.
@@ -24,6 +25,7 @@ def unpack_packages(inputs: Inputs) -> None:
     folder = tempfile.mkdtemp(prefix="packages-")
     for wheel in sorted(Path(inputs[PACKAGES]).glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)  # pinned by its hash, and zipfile keeps it below the folder
+            wanted = [name for name in archive.namelist() if not fnmatchcase(name, without)]
+            archive.extractall(folder, wanted)
     sys.path.append(folder)
     importlib.invalidate_caches()

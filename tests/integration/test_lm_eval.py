@@ -26,6 +26,7 @@ from targets.toolchain.package_set import package_set
 from targets.toolchain.platforms import this_machine
 from tests.support import plans
 from tests.support.command import Quern
+from tests.support.hub_stand_in import COMMIT, TOKEN, hub
 from tests.support.quick_builds import quick_project, report_of
 from tests.support.task_folder import TASKS, write_tasks
 from tests.support.warm_process import warm_code, warm_output
@@ -110,9 +111,9 @@ def bench(
     packages.ensure(cache_dir, print)
     shutil.copytree(packages.folder(cache_dir), material / PACKAGES)
     rows = [json.loads(line) for line in (material / "tones.jsonl").read_text().splitlines()]
-    # Some of them in other words, so that not all are right.
-    phrases = [(row["phrase"][at % 2 * 9 :], row["tone"]) for at, row in enumerate(rows[::2])]
-    write_tasks(material / "tasks", phrases)
+    phrases = [(row["phrase"], row["tone"]) for row in rows]
+    odd = [(phrase, "joy" if tone != "joy" else "fear") for phrase, tone in phrases[1::5]]
+    write_tasks(material / "tasks", [*phrases, *odd])  # so that not all are right
     beginning_with_start(material / "checkpoint")
     of_other_weights(material / "checkpoint", material / "other")
     bench = Bench(toolchain_python, material, tmp_path_factory.mktemp("tasks") / "work")
@@ -169,15 +170,18 @@ def test_a_good_artifact_passes_and_is_better_than_a_base_that_knows_nothing(ben
     assert len(verdicts) == 2 * len(bench.figures("tuned"))
 
 
+@pytest.mark.slow
 def test_an_artifact_of_other_weights_fails(bench: Bench) -> None:
     bench.run(
         plans.step("builder-of-other", "pass", {"model": OTHER}, type="model_builder"),
         checking("other", "builder-of-other", TASK, tuned_tasks="tuned"),
     )
     failed = plans.failed_verdicts(bench.work, "other")
-    assert {"loss_to_float_choice.acc", "loss_to_float_text.perplexity"} <= failed.keys()
+    names = ("choice.acc", "text.perplexity", "answer.exact_match")
+    assert {f"loss_to_float_{name}" for name in names} <= failed.keys()
 
 
+@pytest.mark.slow
 def test_swapped_answers_fail_what_is_the_worst_allowed(bench: Bench) -> None:
     rows = bench.material / "tasks" / "rows.jsonl"
     swapped = bench.material / "swapped"
@@ -192,12 +196,8 @@ def test_swapped_answers_fail_what_is_the_worst_allowed(bench: Bench) -> None:
         "task_folder": plans.material_input("swapped"),
     }
     params = {"tasks": ["choice"], "task_folder": "swapped", "worst": {"choice.acc": 0.6}}
-    bench.run(
-        plans.step("swapped", "check", inputs, params, type="lm_eval"),
-        checking("kept", "model_builder", {**params, "task_folder": "tasks"}),
-    )
+    bench.run(plans.step("swapped", "check", inputs, params, type="lm_eval"))
     assert plans.failed_verdicts(bench.work, "swapped").keys() == {"worst_choice.acc"}
-    assert not plans.failed_verdicts(bench.work, "kept")
 
     compared = {**inputs, "tuned_tasks": plans.output_of("tuned")}
     step = plans.step("unlike", "check", compared, params, type="lm_eval")
@@ -211,13 +211,14 @@ def test_examples_stand_in_front_and_rows_are_limited(bench: Bench, plain: dict[
     bench.run(
         asking("shown", SHOTS), checking("shots", "model_builder", SHOTS, tuned_tasks="shown")
     )
-    assert list(bench.figures("shown")["shots.acc"].rows) == plain["checkpoint"]["shots"][:4]
+    assert list(bench.figures("shown")["shots.acc"].rows) == plain["checkpoint"]["shots"]
     evidence: Any = plans.result(bench.work, "shots").evidence["artifact"]
-    right = statistics.mean(plain["artifact"]["shots"][:4])
+    right = statistics.mean(plain["artifact"]["shots"])
     assert evidence["shots.acc"]["value"] == pytest.approx(right)
     assert evidence["shots.acc"]["rows"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "said"),
     [
@@ -248,6 +249,62 @@ def test_a_task_that_cannot_be_run_is_named(bench: Bench, task: str, said: str) 
     (failed,) = (event for event in events if isinstance(event, StepFailed))
     assert said in failed.message
     assert failed.cause == "bad_input"
+
+
+README = """---
+configs:
+- config_name: ARC-Easy
+  data_files:
+  - {split: train, path: ARC-Easy/train.jsonl}
+  - {split: validation, path: ARC-Easy/validation.jsonl}
+  - {split: test, path: ARC-Easy/test.jsonl}
+---
+"""
+QUESTIONS = [("what a bright morning", "B"), ("he never came back", "A"), ("my cake is great", "A")]
+RATED = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, questions = sys.argv[1], json.loads(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+for question, key in questions:
+    start = tokenizer.encode(f"Question: {question}\\nAnswer:")
+    rated = []
+    for label in (" joy", " sadness"):
+        ids = tokenizer.encode(f"Question: {question}\\nAnswer:{label}")
+        with torch.no_grad():
+            chances = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        rated.append(sum(chances[at - 1, ids[at]].item() for at in range(len(start), len(ids))))
+    print(float("AB"[rated.index(max(rated))] == key))
+"""
+
+
+@pytest.mark.slow
+def test_data_of_the_hub_is_fetched_by_one_step_and_read_without_a_network(bench: Bench) -> None:
+    choices = {"text": ["joy", "sadness"], "label": ["A", "B"]}
+    lines = [
+        json.dumps({"id": str(at), "question": text, "choices": choices, "answerKey": key}) + "\n"
+        for at, (text, key) in enumerate(QUESTIONS)
+    ]
+    served = {"README.md": README.encode()}
+    for part in ("train", "validation", "test"):
+        served[f"ARC-Easy/{part}.jsonl"] = "".join(lines).encode()
+    packages = {PACKAGES: ASKED[PACKAGES]}
+    fetching = plans.step("fetched", "pass", packages, {"tasks": ["arc_easy"]}, type="fetch_tasks")
+    fetching = fetching.model_copy(update={"network": True, "hub": True})
+    with hub("allenai/ai2_arc", served) as endpoint:
+        variables = {"HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN}
+        where = (bench.python, bench.work, bench.material)
+        plans.must_run(*where, [fetching], environment=variables)
+    assert plans.result(bench.work, "fetched").metrics == {"commits": {"allenai/ai2_arc": COMMIT}}
+
+    params = {"tasks": ["arc_easy"]}
+    inputs = {"model": plans.CHECKPOINT, "task_data": plans.output_of("fetched"), **packages}
+    bench.run(plans.step("arc", "pass", inputs, params, type="run_tasks"))
+    said = warm_code(bench.python, RATED, bench.material / "checkpoint", json.dumps(QUESTIONS))
+    found = bench.figures("arc")["arc_easy.acc"]
+    assert list(found.rows) == [float(line) for line in said.split()]
 
 
 OWN_BACKEND = """

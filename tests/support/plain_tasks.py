@@ -20,6 +20,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LABELS = ("joy", "fear", "sadness")
+SHOWN = 4
+"""Rows that are asked with examples in front."""
 Next = Callable[[Sequence[int]], Any]
 """Returns the logits after the last token."""
 
@@ -69,7 +71,8 @@ def scores(after: Next, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str,
         given = tokenizer.encode(prompt)
 
         def rated(text: str, labels: Sequence[str]) -> list[float]:
-            start = tokenizer.encode(text)
+            # As lm-eval has it, white space at the end of a prompt is part of what is answered.
+            start = tokenizer.encode(text.rstrip())
             wholes = [tokenizer.encode(text + label) for label in labels]
             return [logprob(after, start, whole[len(start) :]) for whole in wholes]
 
@@ -83,6 +86,8 @@ def scores(after: Next, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str,
             ids.append(int(np.argmax(after(ids))))
         text = tokenizer.decode(ids[len(given) :], skip_special_tokens=True)
         found["exact"].append(float(text.split("\n")[0] == row["tone"]))
+        if at >= SHOWN:
+            continue
         # The first two rows that are not the one that is asked.
         first = [example for number, example in enumerate(shown[:3]) if number != at][:2]
         of_shots = rated("\n\n".join([*first, prompt]), LABELS)

@@ -66,18 +66,25 @@ def test_without_rows_the_two_errors_are_added_as_squares() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "better", "loss"),
-    [(11.0, 10.0, False, 0.1), (9.0, 10.0, False, -0.1), (36.0, 40.0, True, 0.1)],
+    [(11.0, 10.0, False, 0.1), (9.0, 10.0, False, -0.1), (36.0, 45.0, True, 0.25)],
 )
 def test_figures_that_are_no_shares_are_compared_by_their_ratio(
     ours: float, theirs: float, better: bool, loss: float
 ) -> None:
     one, other = (
-        results(figure(value, "score", higher_is_better=better, stderr=1.0))
+        results(figure(value, "score", higher_is_better=better, stderr=value / 100))
         for value in (ours, theirs)
     )
     verdict = lost(one, other, 0.05)
     assert verdict.value == pytest.approx(loss)
-    assert verdict.limit == pytest.approx(0.05 + 2 * math.sqrt(2) / theirs)
+    # Each is uncertain by a hundredth of itself.
+    assert verdict.limit == pytest.approx(1.05 * math.exp(2 * math.sqrt(2) / 100) - 1)
+
+
+def test_a_ruined_perplexity_is_not_excused_by_its_own_error() -> None:
+    ruined = results(figure(9e9, "perplexity", higher_is_better=False, stderr=8e9))
+    good = results(figure(1.2, "perplexity", higher_is_better=False, stderr=0.1))
+    assert lost(ruined, good, 0.02).status == "failed"
 
 
 def test_models_that_were_asked_other_rows_are_not_compared() -> None:
