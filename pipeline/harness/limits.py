@@ -15,6 +15,8 @@ from pipeline.verdicts.verdicts import limit_verdict
 
 _AS_SHARES = 1.0
 """Figures above this are compared by their ratio: perplexities, or scores out of 100."""
+_MOST_SLACK = 100.0
+"""Beyond it nothing is known, and the exponential would be no number."""
 
 
 def loss_verdicts(
@@ -26,8 +28,10 @@ def loss_verdicts(
 ) -> Iterator[Verdict]:
     """Yield a verdict for each figure on what is lost ``against`` another model: ``float``,
     ``base``. Raises :class:`StepError` if the two were not asked the same rows."""
+    if max_loss is None:
+        return
     others = {figure.name: figure for figure in theirs.figures}
-    for figure in ours.figures if max_loss is not None else ():
+    for figure in ours.figures:
         other = others.get(figure.name)
         if other is None or other.of_rows != figure.of_rows:
             raise StepError(f"{figure.name}: the {against} model was not asked the same rows")
@@ -83,7 +87,7 @@ class _Loss:
 
     def limit(self, most: float, standard_errors: float) -> float:
         """Return the limit ``most`` with so many standard errors on top."""
-        slack = standard_errors * (self.stderr or 0.0)
+        slack = min(standard_errors * (self.stderr or 0.0), _MOST_SLACK)
         return (1 + most) * math.exp(slack) - 1 if self.is_ratio else most + slack
 
 
@@ -95,17 +99,24 @@ def _loss(ours: TaskFigure, theirs: TaskFigure) -> _Loss:
     they were independent. For a ratio they are divided by the figures, since the error of a
     perplexity grows with it: one that is ruined would else excuse itself.
     """
-    values, stderrs = (ours.value, theirs.value), (ours.stderr, theirs.stderr)
-    known = None if None in stderrs else [one for one in stderrs if one is not None]
+    values = (ours.value, theirs.value)
     if min(values) > 0 and not (ours.higher_is_better and max(values) <= _AS_SHARES):
-        worse, better = values if not ours.higher_is_better else values[::-1]
-        stderr = known and math.hypot(*(e / v for e, v in zip(known, values, strict=True)))
-        return _Loss(worse / better - 1, stderr, is_ratio=True)
+        worse, better = values[::-1] if ours.higher_is_better else values
+        return _Loss(worse / better - 1, _joined(ours, theirs, *values), is_ratio=True)
     difference = theirs.value - ours.value if ours.higher_is_better else ours.value - theirs.value
     if ours.rows and len(ours.rows) == len(theirs.rows):
         rows = [a - b for a, b in zip(ours.rows, theirs.rows, strict=True)]
         return _Loss(difference, _mean_error(rows))
-    return _Loss(difference, known and math.hypot(*known))
+    return _Loss(difference, _joined(ours, theirs, 1, 1))
+
+
+def _joined(
+    ours: TaskFigure, theirs: TaskFigure, our_unit: float, their_unit: float
+) -> float | None:
+    """Return lm-eval's standard errors of two figures, in their units, as that of both."""
+    if ours.stderr is None or theirs.stderr is None:
+        return None
+    return math.hypot(ours.stderr / our_unit, theirs.stderr / their_unit)
 
 
 def _mean_error(differences: list[float]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from pipeline.contract.frozen import Frozen
 
@@ -66,6 +66,6 @@ class LmEvalParams(TaskParams):
     over the rows that both models answered, that of a single figure is lm-eval's own. 0 allows for
     no noise."""
 
-    def task_values(self) -> dict[str, object]:
+    def task_values(self) -> dict[str, JsonValue]:
         """Return the part that is about the tasks, as plain values."""
         return self.model_dump(mode="json", include=set(TaskParams.model_fields))

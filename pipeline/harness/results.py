@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import ConfigDict, JsonValue
 
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.sha256 import sha256_of_bytes
@@ -42,7 +42,9 @@ class TaskFigure(Frozen):
 
 
 class TaskResults(Frozen):
-    """The figures of one model."""
+    """The figures of one model. A ruined one may have a perplexity that is infinite."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     figures: tuple[TaskFigure, ...]
     lm_eval: str
@@ -113,13 +115,13 @@ def _figures(task: str, table: Mapping[str, Any], raw: Mapping[str, Any]) -> Ite
             key=lambda row: row["doc_id"],
         )
         asked = [[row["doc_id"], row["doc_hash"], row["target_hash"]] for row in rows]
-        stderr = table.get(f"{metric}{_STDERR},{chosen}")
-        known = isinstance(stderr, Real) and math.isfinite(stderr)
+        error = table.get(f"{metric}{_STDERR},{chosen}")
+        stderr = float(error) if isinstance(error, Real) and math.isfinite(error) else None
         yield TaskFigure(
             task=task,
             metric=metric if chosen == _NO_FILTER else f"{metric}.{chosen}",
             value=value,
-            stderr=float(stderr) if known else None,
+            stderr=stderr,
             higher_is_better=better.get(metric) is not False,
             rows=_scores([row[metric] for row in rows], value),
             of_rows=sha256_of_bytes(repr(asked).encode()) if asked else "",

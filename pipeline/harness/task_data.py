@@ -80,5 +80,5 @@ def _commit(dataset: Any) -> str:
         for url in part.info.download_checksums or {}:
             _, at, rest = url.partition("@")
             if at:
-                return rest.partition("/")[0]
+                return str(rest.partition("/")[0])
     return ""

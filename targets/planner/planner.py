@@ -362,13 +362,14 @@ class Planner:
         made: dict[str, Input] = {}
         by_check: dict[str, dict[Role, Input]] = {}
         for check in checks:
-            by_check[check.name] = own = {}
+            own: dict[Role, Input] = {}
+            by_check[check.name] = own
             for role, call in check.own_passes.items():
                 source = ROLES[role]
                 if source.of not in subjects or role not in check.needs(kind):
                     continue
                 inputs = {**subjects[source.of]}
-                if source.beside in own:
+                if source.beside is not None and source.beside in own:
                     inputs[source.beside] = own[source.beside]
                 work = json.dumps([role, call.values], sort_keys=True)
                 if work not in made:

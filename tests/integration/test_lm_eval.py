@@ -190,7 +190,7 @@ def test_swapped_answers_fail_what_is_the_worst_allowed(bench: Bench) -> None:
     for line in lines:
         line["answer"] = (line["answer"] + 1) % 3
     (swapped / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    inputs = {
+    inputs: dict[str, SourceInput | StepInput] = {
         "artifact": plans.output_of("model_builder"),
         **ASKED,
         "task_folder": plans.material_input("swapped"),
@@ -290,7 +290,7 @@ def test_data_of_the_hub_is_fetched_by_one_step_and_read_without_a_network(bench
     served = {"README.md": README.encode()}
     for part in ("train", "validation", "test"):
         served[f"ARC-Easy/{part}.jsonl"] = "".join(lines).encode()
-    packages = {PACKAGES: ASKED[PACKAGES]}
+    packages: dict[str, SourceInput | StepInput] = {PACKAGES: ASKED[PACKAGES]}
     fetching = plans.step("fetched", "pass", packages, {"tasks": ["arc_easy"]}, type="fetch_tasks")
     fetching = fetching.model_copy(update={"network": True, "hub": True})
     with hub("allenai/ai2_arc", served) as endpoint:
@@ -300,7 +300,7 @@ def test_data_of_the_hub_is_fetched_by_one_step_and_read_without_a_network(bench
     assert plans.result(bench.work, "fetched").metrics == {"commits": {"allenai/ai2_arc": COMMIT}}
 
     params = {"tasks": ["arc_easy"]}
-    inputs = {"model": plans.CHECKPOINT, "task_data": plans.output_of("fetched"), **packages}
+    inputs = {**packages, "model": plans.CHECKPOINT, "task_data": plans.output_of("fetched")}
     bench.run(plans.step("arc", "pass", inputs, params, type="run_tasks"))
     said = warm_code(bench.python, RATED, bench.material / "checkpoint", json.dumps(QUESTIONS))
     found = bench.figures("arc")["arc_easy.acc"]

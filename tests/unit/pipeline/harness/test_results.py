@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def test_every_figure_is_read_with_what_its_rows_scored(tmp_path: Path) -> None:
     assert (perplexity.higher_is_better, perplexity.rows) == (False, ())
     found.save(tmp_path)
     assert TaskResults.load(tmp_path) == found
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_figure_that_is_no_number_is_kept(value: float, tmp_path: Path) -> None:
+    ruined = {"ppl": table(**{"word_perplexity,none": value})}
+    found = read_results({"results": ruined}, "0")
+    found.save(tmp_path)
+    (kept,) = TaskResults.load(tmp_path).figures
+    assert str(kept.value) == str(value)
+    assert found.values() == {
+        "ppl.word_perplexity": {"value": str(value), "stderr": None, "rows": None}
+    }
 
 
 def test_rows_are_known_by_what_was_asked_and_is_right() -> None:
