@@ -20,7 +20,9 @@ _STDERR = "_stderr"
 
 
 class TaskFigure(Frozen):
-    """One figure of one task."""
+    """One figure of one task. The perplexity of a ruined model may be infinite."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     task: str
     metric: str
@@ -42,9 +44,7 @@ class TaskFigure(Frozen):
 
 
 class TaskResults(Frozen):
-    """The figures of one model. A ruined one may have a perplexity that is infinite."""
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
+    """The figures of one model."""
 
     figures: tuple[TaskFigure, ...]
     lm_eval: str
