@@ -35,8 +35,8 @@ class TaskParams(Frozen):
     batch_size: int = Field(default=8, ge=1)
     """Prompts that are asked at once in PyTorch; the artifact is asked one by one."""
     bootstrap_iters: int = Field(default=1000, ge=0)
-    """Samples for the standard errors of figures that are no means, such as perplexities. 0 gives
-    no standard errors at all."""
+    """Samples for the standard errors of figures that are no means, such as perplexities. With 0,
+    no figure has a standard error of its own."""
 
     @field_validator("limit")
     @classmethod
