@@ -80,7 +80,12 @@ def package_set(name: str, toolchain: Toolchain) -> PackageSet:
     """Return the set ``name`` for steps that run with ``toolchain``."""
     folder = toolchain.image_dir.parent / name
     as_one = replace(
-        toolchain, image_dir=folder, environment={}, requirements="requirements.in", room=_ROOM
+        toolchain,
+        image_dir=folder,
+        environment={},
+        requirements="requirements.in",
+        parent=None,
+        room=_ROOM,
     )
     return PackageSet(name, as_one)
 
