@@ -21,6 +21,11 @@ from pipeline.process.packages import unpack_packages
 
 _FOLDER = "task_folder"
 _ITS_TASKS = "lm_eval/tasks/*/*"
+_OF_FOLDER = (
+    "data that a task names lies in its folder: dataset_path json, csv or parquet, and "
+    "dataset_kwargs.data_files relative to the folder"
+)
+_OF_HUB = "check the network and HTTPS_PROXY; data that the hub does not give to all needs HF_TOKEN"
 _PATTERN = frozenset("*?[")
 
 
@@ -68,7 +73,7 @@ def load_tasks(names: tuple[str, ...], folder: Path | None) -> Any:
     if folder is not None and not folder.is_dir():
         raise StepError("task_folder is no folder", cause="bad_input")
     where = "lm-eval" if folder is None else "the task folder"
-    with _blaming(f"the tasks of {where} cannot be read"):
+    with _blaming(f"the tasks of {where} cannot be read", folder):
         manager = TaskManager(
             include_path=None if folder is None else str(folder), include_defaults=folder is None
         )
@@ -76,7 +81,7 @@ def load_tasks(names: tuple[str, ...], folder: Path | None) -> Any:
         if name not in manager.all_tasks and not _PATTERN & set(name):
             hint = did_you_mean(name, manager.all_tasks)
             raise StepError(f"there is no task '{name}' in {where}", hint, "bad_input")
-    with _blaming(f"the tasks {', '.join(names)} cannot be loaded"):
+    with _blaming(f"the tasks {', '.join(names)} cannot be loaded", folder):
         for task in manager.load([*names])["tasks"].values():
             _require_repeatable(task.config)
     return manager
@@ -94,9 +99,10 @@ def _require_repeatable(config: Any) -> None:
 
 
 @contextmanager
-def _blaming(what: str) -> Iterator[None]:
+def _blaming(what: str, folder: Path | None) -> Iterator[None]:
     """Turn whatever loading tasks raises, in libraries or functions of theirs, into the error of a
-    wrong task; but not a lack of memory or of disk."""
+    wrong task, or where lm-eval's own are fetched, of the network; but not a lack of memory or of
+    disk."""
     try:
         yield
     except StepError:
@@ -106,12 +112,10 @@ def _blaming(what: str) -> Iterator[None]:
         if full or out_of_memory(error):
             raise
         lines = str(error).splitlines() or [""]
-        raise StepError(
-            f"{what}: {type(error).__name__}: {lines[0]}",
-            "data that a task names lies in its folder: dataset_path json, csv or parquet, and "
-            "dataset_kwargs.data_files relative to the folder",
-            "bad_input",
-        ) from error
+        message = f"{what}: {type(error).__name__}: {lines[0]}"
+        if folder is None and isinstance(error, OSError):  # huggingface_hub's errors are of it
+            raise StepError(message, _OF_HUB, "network") from error
+        raise StepError(message, _OF_FOLDER if folder else "", "bad_input") from error
 
 
 @contextmanager

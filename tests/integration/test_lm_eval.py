@@ -297,6 +297,11 @@ def test_data_of_the_hub_is_fetched_by_one_step_and_read_without_a_network(bench
         variables = {"HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN}
         where = (bench.python, bench.work, bench.material)
         plans.must_run(*where, [fetching], environment=variables)
+    again = fetching.model_copy(update={"name": "again", "key": "again"})
+    code, events, _ = plans.run(*where, [again], environment=variables)
+    (failed,) = (event for event in events if isinstance(event, StepFailed))
+    assert (code != 0, failed.cause) == (True, "network"), "the hub is gone"
+    assert "the tasks arc_easy cannot be loaded" in failed.message
     assert plans.result(bench.work, "fetched").metrics == {"commits": {"allenai/ai2_arc": COMMIT}}
 
     params = {"tasks": ["arc_easy"]}
