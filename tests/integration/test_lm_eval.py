@@ -355,14 +355,19 @@ def test_a_build_ends_with_a_limit_that_is_not_kept(
     quern: Quern, runtime: str, tmp_path: Path
 ) -> None:
     project = quick_project(tmp_path / "project")
-    write_tasks(project.folder / "tasks", [("phrase number 1", "sadness"), ("phrase 2", "fear")])
+    rows = [(f"phrase of {runtime}", "sadness"), ("phrase 2", "fear")]  # asked by each of them
+    write_tasks(project.folder / "tasks", rows)
     text = project.config.read_text()
     project.config.write_text(text + LIMITS)
     build = ("build", "--config", str(project.config), "--dist", str(tmp_path / "dist"))
     done = quern(*build, "--target", "cpu", "--runtime", runtime)
     assert done.code == 0, done.stderr[-2000:]
-    (check,) = (one for one in report_of(tmp_path / "dist")["checks"] if one["name"] == "lm_eval")
-    assert {one["status"] for one in check["verdicts"]} == {"passed"}
+    found = [one for one in report_of(tmp_path / "dist")["checks"] if one["check"] == "lm_eval"]
+    assert [(one["name"], one["status"]) for one in found] == [
+        (f"loss_to_{other}_choice.{figure}", "passed")
+        for other in ("base", "float")
+        for figure in ("acc", "acc_norm")
+    ]
 
     # Another function of the user's asks every model again; nothing else is made anew.
     helpers = project.folder / "tasks" / "helpers.py"
@@ -373,4 +378,4 @@ def test_a_build_ends_with_a_limit_that_is_not_kept(
     assert "worst_choice.acc" in done.stdout + done.stderr
     passes = report_of(tmp_path / "dist")["passes"]
     again = {one["name"] for one in passes if not one["cached"]}
-    assert again == {"tasks-of-base-lm_eval", "tasks-of-tuned-lm_eval"}
+    assert again == {"tasks-of-base-lm_eval", "tasks-of-tuned-lm_eval", "lm_eval"}
