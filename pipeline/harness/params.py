@@ -19,7 +19,7 @@ class TaskParams(Frozen):
     run where the steps run. Default: the tasks that come with lm-eval; their data is fetched from
     the hub."""
     num_fewshot: int | None = Field(default=None, ge=0)
-    """Examples in front of each question. Default: what each task says. A task that says 0 gets
+    """Examples in front of each question; without it, what each task says. A task that says 0 gets
     none."""
     limit: int | float | None = Field(default=None, gt=0)
     """Rows of each task, from the first one on; below 1 the share of its rows. Default: all."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.contract.kinds import Kind
 from pipeline.contract.plan import SourceInput, Step
 from targets.cache import CachedStep
 from targets.config.chain import PassCall
 from targets.runtimes.runtime import Mount
-from targets.toolchain.package_set import PackageSet
+
+if TYPE_CHECKING:
+    from targets.toolchain.package_set import PackageSet
 
 
 @dataclass(frozen=True)

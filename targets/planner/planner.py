@@ -36,10 +36,10 @@ from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
 from targets.runtimes.runtime import PLACES, Mount, RuntimeName
 from targets.systems.left_outputs import LeftOutputs
-from targets.toolchain.package_set import PackageSet, package_set
 
 if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
+    from targets.toolchain.package_set import PackageSet
 
 Input = StepInput | SourceInput
 
@@ -245,6 +245,8 @@ class Planner:
         name = call.implementation.packages
         if not name:
             return {}
+        from targets.toolchain.package_set import package_set  # most plans have none
+
         packages = package_set(name, self._toolchains[runs_on])
         self._packages[packages.root] = packages
         return {PACKAGES: SourceInput(ref=PathRef(root=packages.root), digest=packages.digest)}
