@@ -26,6 +26,8 @@ _OF_FOLDER = (
     "dataset_kwargs.data_files relative to the folder"
 )
 _OF_HUB = "check the network and HTTPS_PROXY; data that the hub does not give to all needs HF_TOKEN"
+_LONGEST = 300
+"""Characters of a library's message that are shown."""
 _PATTERN = frozenset("*?[")
 
 
@@ -112,7 +114,7 @@ def _blaming(what: str, folder: Path | None) -> Iterator[None]:
         if full or out_of_memory(error):
             raise
         lines = str(error).splitlines() or [""]
-        message = f"{what}: {type(error).__name__}: {lines[0]}"
+        message = f"{what}: {type(error).__name__}: {lines[0][:_LONGEST]}"
         if folder is None and isinstance(error, OSError):  # huggingface_hub's errors are of it
             raise StepError(message, _OF_HUB, "network") from error
         raise StepError(message, _OF_FOLDER if folder else "", "bad_input") from error

@@ -255,9 +255,9 @@ README = """---
 configs:
 - config_name: ARC-Easy
   data_files:
-  - {split: train, path: ARC-Easy/train.jsonl}
-  - {split: validation, path: ARC-Easy/validation.jsonl}
-  - {split: test, path: ARC-Easy/test.jsonl}
+  - {split: train, path: train.jsonl}
+  - {split: validation, path: validation.jsonl}
+  - {split: test, path: test.jsonl}
 ---
 """
 QUESTIONS = [("what a bright morning", "B"), ("he never came back", "A"), ("my cake is great", "A")]
@@ -289,7 +289,7 @@ def test_data_of_the_hub_is_fetched_by_one_step_and_read_without_a_network(bench
     ]
     served = {"README.md": README.encode()}
     for part in ("train", "validation", "test"):
-        served[f"ARC-Easy/{part}.jsonl"] = "".join(lines).encode()
+        served[f"{part}.jsonl"] = "".join(lines).encode()
     packages: dict[str, SourceInput | StepInput] = {PACKAGES: ASKED[PACKAGES]}
     fetching = plans.step("fetched", "pass", packages, {"tasks": ["arc_easy"]}, type="fetch_tasks")
     fetching = fetching.model_copy(update={"network": True, "hub": True})
