@@ -225,29 +225,35 @@ def image_needs(
     client: DockerClient, toolchain: Toolchain, cache: Path, registry: ImageRegistry | None = None
 ) -> tuple[Need, ...]:
     """Return the disk space for an image that has to be built: for the wheels and, if the engine is
-    on this machine, for both stages of the build, which exist together for a while."""
+    on this machine, in the engine."""
     if find_image(client, toolchain, registry) is not None:
         return ()
     wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
-    room = toolchain.room
     return (
         Need(cache, wheels, f"the {toolchain.target} toolchain", CACHE_REMEDY),
-        *_engine_needs(client, toolchain, room.wheels + 2 * room.installed),
+        *_engine_needs(client, toolchain, room_to_build(toolchain)),
     )
+
+
+def room_to_build(toolchain: Toolchain) -> int:
+    """Return the bytes that an engine needs to build the image: for the wheels that it gets, and
+    for both stages, which exist together for a while."""
+    return round(1e9 * (toolchain.room.wheels + 2 * toolchain.room.installed))
 
 
 def pulled_needs(client: DockerClient, toolchain: Toolchain) -> tuple[Need, ...]:
     """Return the disk space for an image that a registry serves: what comes is as large as the
     wheels, and there until it is unpacked."""
-    return _engine_needs(client, toolchain, toolchain.room.wheels + toolchain.room.installed)
+    room = toolchain.room
+    return _engine_needs(client, toolchain, round(1e9 * (room.wheels + room.installed)))
 
 
-def _engine_needs(client: DockerClient, toolchain: Toolchain, gigabytes: float) -> tuple[Need, ...]:
+def _engine_needs(client: DockerClient, toolchain: Toolchain, size: int) -> tuple[Need, ...]:
     root = data_root(client)
     if root is None:
         return ()
     what = f"the {toolchain.target} toolchain as an image"
-    return (Need(root, round(1e9 * gigabytes), what, "`docker system prune` frees space"),)
+    return (Need(root, size, what, "`docker system prune` frees space"),)
 
 
 def ensure_image(

@@ -32,6 +32,7 @@ from targets.systems.engine.address import EngineAddress
 from targets.systems.engine.images import (
     Seen,
     any_image,
+    build_image,
     look,
     output_of,
     send_base,
@@ -56,13 +57,12 @@ from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
-from targets.toolchain.engine import reason, request_timeout
+from targets.toolchain.engine import platform_of, reason, request_timeout
+from targets.toolchain.engine_facts import facts_of
 from targets.toolchain.image import (
     PYTHON,
     Image,
-    ensure_image,
     find_image,
-    require_same_platform,
 )
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -144,8 +144,7 @@ class EngineSystem:
 
     def require(self, toolchain: Toolchain) -> str:
         """Return whether its image is there."""
-        client = self._link.client()
-        require_same_platform(client, toolchain)
+        client = self._usable_for(toolchain)
         if self._found(toolchain) is not None:
             return f"the image of {toolchain.target} is there"
         if self._registry is None:
@@ -159,35 +158,46 @@ class EngineSystem:
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
         """Have the image there: pulled from the registry, sent from the engine of this machine, or
         built there."""
-        client = self._link.client()
-        require_same_platform(client, toolchain)
+        self._usable_for(toolchain)
         image = (
             self._found(toolchain)
             or self._pulled(toolchain, say)
             or send_image(self._link, toolchain, self._registry, say)
-            or self._link.at_length(
-                lambda client: ensure_image(client, toolchain, self._cache, say)
-            )
+            or build_image(self._link, toolchain, self._cache, say)
         )
         self._seen = self._link.again(lambda client: look(client, image.id, self._python))
+        facts = self._link.again(facts_of)
         if absent := lacking(self._seen.flags):
             raise EnvironmentUnable(
                 f"the CPU of {self.name} lacks {', '.join(absent)} of x86-64-v3, which the "
                 "toolchains use",
                 "use another system, or this machine: `--system local`",
             )
-        version, info = self._link.again(lambda client: (client.version(), client.info()))
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime="docker",
             python=toolchain.python,
             base_image=image.base,
             image=image.reference,
-            details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
+            details={"engine": facts.known_as, "kernel": str(facts.info["KernelVersion"])},
             system=self.name,
             cpu=self._seen.cpu,
-            cores=int(info["NCPU"]),
+            cores=int(facts.info["NCPU"]),
+            unconfined=facts.unconfined,
         )
+
+    def _usable_for(self, toolchain: Toolchain) -> DockerClient:
+        """Return a client of the engine. Raises ``EnvironmentUnable`` if it runs another platform
+        than that of ``toolchain``."""
+        client = self._link.client()
+        platform = self._link.again(platform_of)
+        if platform != toolchain.platform:
+            raise EnvironmentUnable(
+                f"the engine of {self.name} runs {platform}, and the {toolchain.target} toolchain "
+                f"is that of {toolchain.platform}",
+                f'a system of the config with `platform = "{platform}"` plans for it',
+            )
+        return client
 
     def _found(self, toolchain: Toolchain) -> Image | None:
         found = self._link.again(lambda client: find_image(client, toolchain, self._registry))
@@ -242,16 +252,8 @@ class EngineSystem:
         return cuda.listed_gpus(listing)
 
     def limits_note(self) -> str:
-        """Return which limits an engine without root cannot enforce."""
-        info = self._link.again(lambda client: client.info())
-        unable = [
-            what
-            for what, key in (("memory", "MemoryLimit"), ("CPU", "CpuCfsQuota"))
-            if not info.get(key, True)
-        ]
-        if not unable:
-            return ""
-        return f"the engine of {self.name} enforces no {' and no '.join(unable)} limit"
+        """Return which limits the engine does not enforce: a rootless one may enforce none."""
+        return self._link.again(facts_of).limits_note
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
