@@ -58,7 +58,7 @@ from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
 from targets.toolchain.engine import platform_of, reason, request_timeout
-from targets.toolchain.engine_facts import facts_of
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import (
     PYTHON,
     Image,
@@ -72,8 +72,10 @@ _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
 _USER = 10001
 """User and group of a job there: nobody, and never root."""
-_LOG = {"max-size": "32m", "max-file": "4"}
+_LOG = LogConfig(type="local", config={"max-size": "32m", "max-file": "4"})
 """Of what a job writes so much is kept. Events take a few hundred bytes each."""
+_PODMANS_LOG = LogConfig(type="k8s-file", config={"max-size": "128m"})
+"""The same of Podman, which has no log of Docker's name."""
 _COLLECT_SECONDS = 7 * 24 * 3600
 """How long a detached job waits, once it has ended, for somebody to fetch what it made."""
 _MARGIN = 64 * 10**6
@@ -345,7 +347,7 @@ class EngineSystem:
             raise EnvironmentUnable(
                 f"inputs were removed from {self.name} at that very moment", "run again"
             )
-        remove_ownerless(client, JOB_LABEL)
+        remove_ownerless(client)
         remove_abandoned(client)
         resumable = [step.key for step in task.plan.steps if step.resumes]
         unfinished = {
@@ -353,7 +355,7 @@ class EngineSystem:
             for key, volume in unfinished_volumes(client, self._owner, resumable).items()
         }
         volumes = Volumes(inputs, unfinished)
-        options = self._options(client.info(), volumes, job_id, toolchain, task, material)
+        options = self._options(facts_of(client), volumes, job_id, toolchain, task, material)
         client.containers.create(image, name=name, **options)
         with request_timeout(client, _SEND_SECONDS):
             client.api.put_archive(name, OWN, _one(*_own_files(task, material)))
@@ -363,7 +365,7 @@ class EngineSystem:
 
     def _options(
         self,
-        info: Mapping[str, Any],
+        facts: EngineFacts,
         volumes: Volumes,
         job_id: str,
         toolchain: Toolchain,
@@ -407,11 +409,11 @@ class EngineSystem:
             "user": f"{_USER}:{_USER}",
             "security_opt": ["no-new-privileges"],
             "network_mode": "bridge" if task.network else "none",
-            "log_config": LogConfig(type="local", config=_LOG),
+            "log_config": _PODMANS_LOG if facts.is_podman else _LOG,
             "auto_remove": True,
             **task.device,
             **confinement(),
-            **limits(info, resources),
+            **limits(facts.info, resources),
         }
 
 

@@ -128,7 +128,8 @@ def _fill(
         with _helper(link, client, image, python, fresh, lease_seconds) as name:
             for digest, tree in trees.items():
                 with request_timeout(client, _SEND_SECONDS):
-                    client.api.put_archive(name, "/", cast("IO[bytes]", _tar(digest, tree)))
+                    # To the volume itself: below a folder above it, Podman would not look into it.
+                    client.api.put_archive(name, _place(digest), cast("IO[bytes]", _tar(tree)))
                 labels = {INPUT_LABEL: digest, VOLUME_LABEL: fresh[digest]}
                 client.api.create_volume(whole_name(digest), labels=labels)
     finally:
@@ -157,9 +158,7 @@ def _helper(
         name=name,
         entrypoint=[],
         labels={HELPER_LABEL: "send"},
-        mounts=[
-            Mount(f"{FILL}/{digest[:32]}", volume, "volume") for digest, volume in volumes.items()
-        ],
+        mounts=[Mount(_place(digest), volume, "volume") for digest, volume in volumes.items()],
         network_mode="none",
         cap_drop=["ALL"],
         init=True,
@@ -182,7 +181,7 @@ def _remove_forgotten(client: DockerClient) -> None:
         all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
     )
     for container in found:
-        if time_of(container.attrs["Created"]) < before:
+        if HELPER_LABEL in container.labels and time_of(container.attrs["Created"]) < before:
             remove(client, str(container.id))
     listed = client.api.volumes(filters={"label": INPUT_LABEL})["Volumes"] or ()
     used = {*whole_volumes(client).values()}
@@ -198,6 +197,11 @@ def created(volume: Mapping[str, object]) -> datetime:
     return time_of(str(volume["CreatedAt"]))
 
 
-def _tar(digest: str, tree: Tree) -> Iterator[bytes]:
-    yield from tree.tar(f"{FILL.strip('/')}/{digest[:32]}")
+def _place(digest: str) -> str:
+    """Return where a helper has the volume of a tree."""
+    return f"{FILL}/{digest[:32]}"
+
+
+def _tar(tree: Tree) -> Iterator[bytes]:
+    yield from tree.tar(".")
     yield TAR_END
