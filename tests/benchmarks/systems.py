@@ -31,6 +31,7 @@ from tests.support.engine_elsewhere import EngineElsewhere, Proxy, SshServer
 Results = Mapping[str, object]
 """The files of passes, with their digests, by key."""
 
+EXAMPLE = DEFAULT_CONFIG.read_text("utf-8")
 _COLUMNS = ("what", "seconds", "sent", "received", "passes as here")
 _HOW = """\
 `configs/tone.toml` for cpu from an empty result cache, on an engine of another machine as seen from
@@ -106,11 +107,18 @@ def measure(folder: Path) -> Iterator[Built]:
         engine.stop()
 
 
-def builds(folder: Path, name: str, engine: EngineElsewhere, ssh: SshServer) -> Iterator[Built]:
-    """Yield a build on the engine, by the way with this name, and the same one once more."""
+def builds(
+    folder: Path, name: str, engine: EngineElsewhere, ssh: SshServer, text: str = EXAMPLE
+) -> Iterator[Built]:
+    """Yield a build on the engine, by the way with this name, and the same one once more; of the
+    shipped example, or with another ``text`` of its config."""
     way = WAYS[name](engine, ssh)
     cache = folder / name / "cache"
-    config = configured(folder / name, way, engine)
+    config = example(
+        folder / name,
+        f'host = "box"\n{text}\n[systems.box]\ntype = "docker"\n'
+        f'engine = "{way.url}"\ncertificates = "{engine.certificates}"\npatience = 600\n',
+    )
     for what in ("a build from nothing", "the same build once more"):
         yield timed(f"{name}: {what}", way, config, cache)
 
@@ -130,16 +138,13 @@ def over_ssh(engine: EngineElsewhere, ssh: SshServer) -> Way:
 WAYS = {"tls": over_tls, "ssh": over_ssh}
 
 
-def configured(folder: Path, way: Way, engine: EngineElsewhere) -> Path:
-    """Return a config like the shipped one, whose steps run on the engine."""
+def example(folder: Path, text: str) -> Path:
+    """Return a config in ``folder`` with this text, beside what the shipped one reads."""
     folder.mkdir()
     for shared in DEFAULT_CONFIG.parent.iterdir():
         (folder / shared.name).symlink_to(shared)
     config = folder / "elsewhere.toml"
-    config.write_text(
-        f'host = "box"\n{DEFAULT_CONFIG.read_text("utf-8")}\n[systems.box]\ntype = "docker"\n'
-        f'engine = "{way.url}"\ncertificates = "{engine.certificates}"\npatience = 600\n'
-    )
+    config.write_text(text)
     return config
 
 
