@@ -128,8 +128,7 @@ def _fill(
         with _helper(link, client, image, python, fresh, lease_seconds) as name:
             for digest, tree in trees.items():
                 with request_timeout(client, _SEND_SECONDS):
-                    # To the volume itself: below a folder above it, Podman would not look into it.
-                    client.api.put_archive(name, _place(digest), cast("IO[bytes]", _tar(tree)))
+                    client.api.put_archive(name, "/", cast("IO[bytes]", _tar(digest, tree)))
                 labels = {INPUT_LABEL: digest, VOLUME_LABEL: fresh[digest]}
                 client.api.create_volume(whole_name(digest), labels=labels)
     finally:
@@ -158,7 +157,9 @@ def _helper(
         name=name,
         entrypoint=[],
         labels={HELPER_LABEL: "send"},
-        mounts=[Mount(_place(digest), volume, "volume") for digest, volume in volumes.items()],
+        mounts=[
+            Mount(f"{FILL}/{digest[:32]}", volume, "volume") for digest, volume in volumes.items()
+        ],
         network_mode="none",
         cap_drop=["ALL"],
         init=True,
@@ -197,11 +198,6 @@ def created(volume: Mapping[str, object]) -> datetime:
     return time_of(str(volume["CreatedAt"]))
 
 
-def _place(digest: str) -> str:
-    """Return where a helper has the volume of a tree."""
-    return f"{FILL}/{digest[:32]}"
-
-
-def _tar(tree: Tree) -> Iterator[bytes]:
-    yield from tree.tar(".")
+def _tar(digest: str, tree: Tree) -> Iterator[bytes]:
+    yield from tree.tar(f"{FILL.strip('/')}/{digest[:32]}")
     yield TAR_END
