@@ -198,8 +198,9 @@ def build_image(link: Link, toolchain: Toolchain, cache: Path, say: Say) -> Imag
     """
     base = link.at_length(lambda client: ensure_base(client, base_recipe(toolchain), cache, say))
     seen = link.again(lambda client: look(client, base.image, _BASE_PYTHON))
+    room = link.again(lambda client: room_to_build(client, toolchain))
     what = f"the image of {toolchain.target}, which is built there,"
-    require_room(link.name, seen.free, room_to_build(toolchain), what)
+    require_room(link.name, seen.free, room, what)
     return link.at_length(lambda client: ensure_image(client, toolchain, cache, say))
 
 
