@@ -23,11 +23,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    """Return its config with short trainings, which make a bad model."""
+    """Return its config with short trainings, which make a bad model, and few times taken."""
     shortened = EXAMPLE
     for line, short in (
         ('text = "base"', 'text = "base"\nsteps = 40'),
         ("epochs = 5", "max_steps = 20"),
+        ("first_token_ms = 100\ntoken_ms = 20\n", "rounds = 3\nlengths = []\n"),
     ):
         assert shortened.count(line) == 1
         shortened = shortened.replace(line, short)
