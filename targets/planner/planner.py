@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.kinds import Kind
+from pipeline.contract.kinds import CHOICES, Kind
 from pipeline.contract.plan import DataInput, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.import_gguf import FOLDER
@@ -105,7 +105,8 @@ class Planner:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
             if call.implementation.produces == "checkpoint":
-                newest.pop("integers", None)  # they are those of the checkpoint before
+                for choice in CHOICES:
+                    newest.pop(choice, None)  # it is of the checkpoint before
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.artifact_kind
@@ -264,8 +265,8 @@ class Planner:
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
-        if "integers" in newest:
-            subjects["integers"] = {"model": newest["integers"]}
+        choices = {choice: newest[choice] for choice in CHOICES if choice in newest}
+        subjects |= {choice: {"model": made} for choice, made in choices.items()}
         missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -278,8 +279,7 @@ class Planner:
             plain["unmerged"], plain["merged_adapter"] = (
                 merge.inputs[name] for name in ("model", "adapter")
             )
-        if "integers" in subjects:
-            plain["integers"] = subjects["integers"]["model"]
+        plain.update(choices.items())
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):
