@@ -123,4 +123,5 @@ def _read(file: Path, spec: DataSpec, begin: int, end: int) -> _Part | None:
     if read is None or checked.is_refused:
         return None
     stored, lines = read
+    checked.facts.sort()
     return _Part(stored, checked, lines)
