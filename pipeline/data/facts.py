@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, compress
+from typing import TypeVar
 
 from pipeline.data.examples import Example
 from pipeline.data.near import halves
@@ -25,6 +26,7 @@ _CONTINUED = "".join(
 _DAMAGED = re.compile(f"\ufffd|Ã[{_CONTINUED}]|Â[\xa0-\xbf]|â[\u20ac\u201a\u201e][{_CONTINUED}]")
 """What stands for a character that could not be read, and UTF-8 that was read as Windows-1252."""
 NO_LABEL = -1
+T = TypeVar("T")
 
 
 class Ranks:
@@ -246,6 +248,6 @@ def facts_of(examples: Iterable[Example], seed: int = 0, salts: Iterable[str] = 
     return facts
 
 
-def indexed(values: Sequence[int], picks: Sequence[int]) -> Iterator[int]:
+def indexed(values: Sequence[T], picks: Iterable[int]) -> Iterator[T]:
     """Yield the values at ``picks``."""
     return map(values.__getitem__, picks)
