@@ -27,9 +27,17 @@ LATER = {
     *("targets.systems.engine", "targets.systems.job_notes", "targets.toolchain.download"),
     "pipeline.training.lycoris_params",  # of a pass that the config has not
     *("pipeline.data.look", "pipeline.data.survey", "pipeline.data.tokenize"),  # of rows unread
-    "multiprocessing",
+    *(
+        "pipeline.data.load",
+        "pipeline.data.examples",
+        "pipeline.onnx.graph",
+        "pipeline.gguf.header",
+    ),
+    *("pipeline.tuning", "multiprocessing"),
 }
-"""What a plan of finished steps has no use for."""
+"""What a plan or a build of finished steps has no use for."""
+NO_REPORT = {"filelock", "pipeline.contract.events", "targets.report.report_schema"}
+"""What a plan has no use for, and a build has."""
 SMALL = {"pydantic", "rich", "sqlite3", "filelock", "tomli_w", "targets.cache", "pipeline.contract"}
 """What help and version have no use for."""
 
@@ -42,7 +50,7 @@ def test_a_plan_imports_no_ml_library_and_asks_an_engine_only_for_what_is_missin
     assert not loaded_by(*arguments, "--runtime", "venv") & HEAVY
     build(project, Cache(tmp_path))
     loaded = loaded_by(*arguments)
-    assert not loaded & (HEAVY | HUB | LATER)
+    assert not loaded & (HEAVY | HUB | LATER | NO_REPORT)
     assert "pydantic" in loaded
 
 
