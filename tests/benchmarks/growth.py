@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,16 +40,17 @@ COLUMNS = ("what", "size", "time", "peak memory", "time per unit, to the first o
 _SKIPPED = 'skip_checks = ["latency"]\n\n[model.pretrain]'
 """The latency check measures until it is sure: its time says nothing of growth."""
 _PACK = """
-import json, random, resource, sys, time
+import json, random, sys, time
+from pathlib import Path
 from pipeline.data.packing import pack
 chance = random.Random(1)
 lengths = [chance.randint(20, 300) for _ in range(int(sys.argv[1]))]
 begun = time.perf_counter()
 pack(lengths, 1024)
-print(json.dumps([time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+print(json.dumps([time.perf_counter() - begun, Path("/proc/self/status").read_text()]))
 """
 _SPLIT = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from pipeline.contract.data_spec import DataSpec
 from pipeline.data.survey import survey
@@ -55,7 +58,7 @@ spec = DataSpec(path="x", prompt="{phrase}", completion="{tone}", label="tone")
 checked = survey([Path(sys.argv[1])], spec, part=True).checked
 begun = time.perf_counter()
 checked.divided
-print(json.dumps([time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+print(json.dumps([time.perf_counter() - begun, Path("/proc/self/status").read_text()]))
 """
 
 
@@ -98,8 +101,10 @@ def _inside(name: str, size: float, code: str, argument: str) -> Point:
     ran = subprocess.run(
         [sys.executable, "-c", code, argument], cwd=PROJECT, capture_output=True, check=True
     )
-    seconds, peak_kb = json.loads(ran.stdout)
-    return Point(name, size, seconds, peak_kb * 1024)
+    seconds, status = json.loads(ran.stdout)
+    # What getrusage says begins with the memory of the process that started it.
+    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return Point(name, size, seconds, int(peak_kb) * 1024)
 
 
 def _weights(asked: Asked) -> Iterator[Point]:
@@ -207,7 +212,10 @@ def main() -> None:
     unknown = [name for name in chosen if name not in PARTS]
     if unknown:
         parser().error(f"--only knows {', '.join(PARTS)}, not {', '.join(unknown)}")
-    origin = pages.origin(f"./nox -s bench-growth -- --only {arguments.only}", pages.beside())
+    numbers = {"rows": arguments.rows, "layers": arguments.layers}
+    options = " ".join(f"--{name} {' '.join(map(str, some))}" for name, some in numbers.items())
+    options = f"--only {arguments.only} {options} --targets {arguments.targets}"
+    origin = pages.origin(f"./nox -s bench-growth -- {options}", pages.beside())
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         asked = Asked(
             Path(scratch),
@@ -229,7 +237,7 @@ def _measure(name: str, part: Part, asked: Asked, out: Path, origin: str) -> Non
             points.append(point)
             yield _row(point, next(one for one in points if one.series == point.series))
 
-    text = f"{part.text}\n\n![{part.title}: time and memory]({picture.name})"
+    text = f"{textwrap.fill(part.text, 100)}\n\n![{part.title}: time and memory]({picture.name})"
     pages.measure(Section(name, part.title, rows(), text, COLUMNS), out, origin)
     picture.write_text(drawing(points, f"{part.title}: time and memory", part.axis), "utf-8")
 
