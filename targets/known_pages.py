@@ -63,8 +63,11 @@ class KnownPages:
     @cached_property
     def _code(self) -> str | None:
         """Return what changes with any file of Quern and any library that renders; ``None`` where
-        one was changed just now."""
-        stats = {str(path): path.stat() for path in _files()}
+        one was changed just now, or cannot be looked at."""
+        try:
+            stats = {str(path): path.stat() for path in _files()}
+        except OSError:  # an editor's own file, which is gone again, or a link that leads nowhere
+            return None
         if max(stat.st_ctime_ns for stat in stats.values()) > _BEGUN_NS - _SETTLED_NS:
             return None
         identities = sorted((path, identity_of(stat)) for path, stat in stats.items())

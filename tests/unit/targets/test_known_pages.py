@@ -102,6 +102,14 @@ def test_code_that_may_be_newer_than_this_process_makes_no_note(world: World) ->
     assert [world.build(), world.build()] == [1, 0]
 
 
+def test_a_link_that_leads_nowhere_makes_no_note(world: World) -> None:
+    lock = world.code[0].with_name(".#b.py")  # as Emacs has them
+    lock.symlink_to("somebody@somewhere.1")
+    assert [world.build(), world.build()] == [1, 1]
+    lock.unlink()
+    assert [world.build(), world.build()] == [1, 0]
+
+
 def test_without_a_folder_for_notes_all_is_rendered(world: World) -> None:
     for _ in range(2):
         KnownPages().write(world.place, SHOWN, lambda: {"report.md": "again"})
