@@ -57,8 +57,8 @@ def test_a_plan_imports_no_ml_library_and_asks_an_engine_only_for_what_is_missin
 def test_a_build_that_has_nothing_to_do_renders_no_page(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.build(Stand("venv"))
-    words = ("build", "--config", str(world.project.config), "--cache", str(world.cache.root))
-    words += ("--dist", str(world.dist))
+    paths = {"config": world.project.config, "cache": world.cache.root, "dist": world.dist}
+    words = ("build", *(f"--{name}={path}" for name, path in paths.items()))
     loaded_by(*words)  # its report says that all steps are cached
     _until_code_is_settled()
     loaded_by(*words)
