@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,7 +18,6 @@ from targets.cli.options import Request
 from targets.cli.remotes import left_outputs, shared_cache
 from targets.errors import CheckFailed, Interrupted
 from targets.place import Place
-from targets.remote.shared_cache import SharedCache
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.systems.find import Elsewhere
@@ -25,6 +25,9 @@ from targets.systems.select import HERE, Chooser
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 from targets.view import View
+
+if TYPE_CHECKING:
+    from targets.remote.shared_cache import SharedCache
 
 
 @dataclass(frozen=True)
