@@ -106,10 +106,10 @@ def test_volumes_of_others_stay_where_those_of_jobs_go(podman: docker.DockerClie
     names everybody's that no container has."""
     podman.volumes.create("somebodys-own")
     podman.volumes.create("a-jobs", labels={JOB_LABEL: "one"})
-    podman.volumes.create("anothers", labels={JOB_LABEL: "another"})
+    podman.volumes.create("others", labels={JOB_LABEL: "another"})
     try:
         remove_ownerless(podman, "one")
-        assert sorted(one.name for one in podman.volumes.list()) == ["anothers", "somebodys-own"]
+        assert sorted(one.name for one in podman.volumes.list()) == ["others", "somebodys-own"]
         remove_ownerless(podman)
         assert [one.name for one in podman.volumes.list()] == ["somebodys-own"]
     finally:
