@@ -7,7 +7,7 @@ recorded from the model's own code, run with layers that do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,21 @@ from pipeline.training.streamed import Unit, layers_of, parts_of_model
 
 _AT_ONCE = 1 << 12
 """Tokens that are run at once."""
+_TRIED = 64
+"""Tokens of the row that layers are tried on."""
+
+Summing = Callable[[torch.Tensor], torch.Tensor]
+"""What is summed of inputs [tokens, width], in fp64."""
+
+
+def gram(inputs: torch.Tensor) -> torch.Tensor:
+    """Return the products of ``inputs`` with each other, ``X^T X``."""
+    return torch.mm(inputs.t(), inputs).double()
+
+
+def squares(inputs: torch.Tensor) -> torch.Tensor:
+    """Return the squares of ``inputs``, summed: the diagonal of :func:`gram`."""
+    return inputs.square().sum(0, dtype=torch.float64)
 
 
 @dataclass
@@ -43,8 +58,9 @@ class Seen:
 
 @dataclass
 class _Sum:
-    """Sum of the products of inputs with each other, ``X^T X``, in fp64."""
+    """A sum over the inputs of matrices that read the same."""
 
+    summing: Summing
     newest: torch.Tensor | None = None
     """The tensor that was added last: matrices that read the same share a sum."""
     total: torch.Tensor | None = None
@@ -58,9 +74,8 @@ class _Sum:
         if len(flat) != there.numel():
             self.whole = False
             return
-        rows = flat[there.reshape(-1)].float()
-        product = torch.mm(rows.t(), rows).double()
-        self.total = product if self.total is None else self.total.add_(product)
+        more = self.summing(flat[there.reshape(-1)].float())
+        self.total = more if self.total is None else self.total.add_(more)
 
 
 class Calibration:
@@ -78,17 +93,27 @@ class Calibration:
         for unit in others:
             unit.load()
         self._batches = [_prepared(inner, self.layers, batch) for batch in _batches(rows)]
+        usual = sorted(rows, key=len)[len(rows) // 2]
+        self._tried = _prepared(inner, self.layers, [usual[:_TRIED]])
         for unit in others:
             unit.forget()
 
-    def module_of(self, name: str) -> torch.nn.Module:
-        """Return the part of the model with the weight ``name``."""
-        module: torch.nn.Module = self._model.get_submodule(name.removesuffix(".weight"))
+    def part(self, name: str) -> torch.nn.Module:
+        """Return the part of the model with this name."""
+        module: torch.nn.Module = self._model.get_submodule(name)
         return module
 
-    def seen(self, layer: torch.nn.Module) -> dict[str, Seen]:
+    def name_of(self, module: torch.nn.Module) -> str:
+        """Return the name of a part of the model."""
+        return self._names[module]
+
+    def tried(self, layer: torch.nn.Module) -> torch.Tensor:
+        """Return what ``layer``, which has its weights, makes of one short row."""
+        return self._run(layer, self._tried)
+
+    def seen(self, layer: torch.nn.Module, summing: Summing) -> dict[str, Seen]:
         """Run ``layer``, which has its weights; return its matrices by the names of their weights,
-        with what they multiplied. Those that had no input are left out."""
+        with the sum over what they multiplied. Those that had no input are left out."""
         found: dict[str, Seen] = {}
         sums: list[_Sum] = []
         there = [self._batches[0].there]
@@ -99,7 +124,7 @@ class Calibration:
             if name not in found:
                 shared = next((known for known in sums if known.newest is inputs), None)
                 if shared is None:
-                    sums.append(shared := _Sum())
+                    sums.append(shared := _Sum(summing))
                     shared.add(inputs, there[0])
                 found[name] = Seen(module, shared)
             elif found[name].inputs.newest is not inputs:
@@ -127,7 +152,7 @@ class Calibration:
 
     def advance(self, layer: torch.nn.Module) -> None:
         """Run ``layer``, which has its weights, for what the next one reads."""
-        for batch in self._batches:
+        for batch in (*self._batches, self._tried):
             batch.hidden = self._run(layer, batch)
 
     def _run(self, layer: torch.nn.Module, batch: _Batch) -> torch.Tensor:
@@ -162,7 +187,9 @@ def _prepared(inner: Any, layers: Sequence[Any], rows: Sequence[Sequence[int]]) 
         inner(input_ids=ids, use_cache=False)
     if len(batch.calls) != len(layers):
         raise StepError(
-            "the model does not run each of its layers once", "use it without gptq", "bad_input"
+            "the model does not run each of its layers once",
+            "build it without this pass",
+            "bad_input",
         )
     return batch
 

@@ -13,7 +13,7 @@ from targets.config.olive.sets import unique
 
 PASSES = (
     *("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ"),
-    *("MergeAdapterWeights", "Gptq", "ModelBuilder", "ExtractAdapters"),
+    *("MergeAdapterWeights", "Gptq", "AutoAWQQuantizer", "ModelBuilder", "ExtractAdapters"),
 )
 """Olive's passes that Quern supports, for suggestions."""
 

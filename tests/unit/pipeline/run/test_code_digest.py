@@ -170,7 +170,8 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
 
 
 ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
-PREPARING = ALL_OF_TRAINING | {"gptq", "render_rows", "tokenize"}
+ROUNDING = {"awq", "gptq"}
+PREPARING = ALL_OF_TRAINING | ROUNDING | {"render_rows", "tokenize"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 
@@ -198,7 +199,7 @@ SERVING = {"serve"}
         # Data: what trains on rows, and what asks about them.
         ("data/split.py", PREPARING | ASKING | {"tune"}),
         ("data/tokenize.py", PREPARING | ASKING | {"generate", "tune"}),
-        ("data/sequences.py", PREPARING - {"gptq"}),
+        ("data/sequences.py", PREPARING - ROUNDING),
         ("data/hub.py", {"fetch_rows", "rows"}),
         ("contract/data_spec.py", PREPARING | ASKING | {"generate", "rows", "tune"}),
         # The parts of a build.

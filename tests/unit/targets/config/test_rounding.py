@@ -58,8 +58,8 @@ def test_how_often_it_is_saved_changes_no_key(project: Project, tmp_path: Path) 
     ("gptq", "builder", "key", "said"),
     [
         ("block_size = 64", "", "block_size", "'gptq' has blocks of 64, and this of 32"),
-        ('precision = "int8"', "", "precision", "'gptq' rounds to int8, and this is int4"),
-        ("", 'algorithm = "default"', "symmetric", "chooses zero points, and this stores none"),
+        ('precision = "int8"', "", "precision", "'gptq' is for int8, and this is int4"),
+        ("", 'algorithm = "default"', "symmetric", "is for zero points, and this stores none"),
         ("", 'algorithm = "k_quant_mixed"', "algorithm", "keeps some layers in another width"),
         (
             "",
