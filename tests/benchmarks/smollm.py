@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from pipeline.evaluation.scores import Answer
+from pipeline.run.registry import check_types, load_check
 from pipeline.statistics.paired import compare_paired
 from targets.cache import Cache
 from targets.figures import duration, percent, size
@@ -39,8 +40,8 @@ _HOW_WAYS = """\
 The fine-tuned model of the section above, built with these lines below `[passes.model_builder]`, or
 after lines below `[passes.awq]` and `[passes.gptq]`, and asked the same prompts. Lost: points of
 accuracy against the unquantized export. Perplexity is that of the expected answers. Won: points of
-accuracy, and less: percent of perplexity, against the builder's `default`, with the 95 % intervals of
-the paired comparisons. Time and memory are those of the passes that quantize."""
+accuracy, and less: percent of perplexity, against the builder's `default`, with the 95 % intervals
+of the paired comparisons. Time and memory are those of the passes that quantize."""
 _COLUMNS = ("way", "accuracy", "lost", "won", "perplexity", "less", "size", "time", "memory")
 _BEFORE = ("awq", "gptq")
 """Passes that may stand before the builder, in their order."""
@@ -211,12 +212,11 @@ def _built_one_way(plain: str, way: Way, cache: Path, folder: Path) -> Report:
     for beside in ("models", "tone.jsonl"):
         (folder / beside).symlink_to(CONFIG.parent / beside)
     # Only accuracy is asked for; top-level keys stand before all tables.
-    skipped = (
-        "conversion generation graph latency memory merging provider quantization scaling size"
-    )
+    skipped = [name for name in check_types() if load_check(name).runs_by_default]
+    skipped.remove("quality")
     config.write_text(
         plain.replace(_TABLE, f"{kept}{lines}\n")
-        .replace("seed = 0\n", f"seed = 0\nskip_checks = {skipped.split()}\n".replace("'", '"'), 1)
+        .replace("seed = 0\n", f"seed = 0\nskip_checks = {skipped}\n".replace("'", '"'), 1)
         .replace(_LIMITS, _NO_LIMITS)
         .replace("[checks.latency]\nlengths = [128]\n", ""),
         "utf-8",
