@@ -74,7 +74,8 @@ class Awq:
             raise ValueError("its weights or inputs are NaN or infinite")
         # Each matrix counts by what it changes of its own products, however large these are.
         sizes = [
-            float(np.einsum("poi,poi,pi->", one.weight, one.weight, one.squares)) for one in readers
+            float(((one.weight**2).sum(axis=1, dtype=np.float64) * one.squares).sum())
+            for one in readers
         ]
         size = self.block_size
         blocks = readers[0].weight.shape[-1] // size
@@ -148,8 +149,8 @@ class _Block:
         """Yield the exponents of the paper's search."""
         import numpy as np
 
-        inputs = np.log2(_typical(np.sqrt(sum(one.sum(axis=(0, 1)) for one in self.squares))))
-        weights = np.log2(_typical(sum(np.abs(one).mean(axis=(0, 1)) for one in self.weights)))
+        inputs = _logarithm(np.sqrt(sum(one.sum(axis=(0, 1)) for one in self.squares)))
+        weights = _logarithm(sum(np.abs(one).mean(axis=(0, 1)) for one in self.weights))
         for step in range(_STEPS + 1):
             part = step / _STEPS
             for wanted in (part * inputs, part * inputs - (1 - part) * weights):
@@ -157,9 +158,12 @@ class _Block:
                 yield np.clip(centred, -_LARGEST, _LARGEST).astype(np.int8)
 
 
-def _typical(sizes: Array) -> Array:
-    """Return ``sizes`` without zeros."""
+def _logarithm(sizes: Array) -> Array:
+    """Return the binary logarithms of ``sizes``, straight between powers of two: near enough to be
+    rounded, and the same on any CPU."""
     import numpy as np
 
-    largest = float(sizes.max())
-    return np.maximum(sizes, largest * _SMALLEST) if largest > 0 else np.ones_like(sizes)
+    largest = sizes.max()
+    kept = np.maximum(sizes, largest * _SMALLEST) if largest > 0 else np.ones_like(sizes)
+    mantissas, exponents = np.frexp(kept)
+    return exponents + (2 * mantissas - 2)

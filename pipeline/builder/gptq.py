@@ -85,17 +85,11 @@ class Gptq:
         share(some, list(_pieces(outputs)))
         return Integers(values, scales, zeros, self.bits, self.block_size)
 
-    def nearest(self, weight: Array, gram: Array) -> Integers:
-        """Return ``weight`` with each number rounded by itself, with the same scales."""
-        import numpy as np
-
-        scales, zeros = self._chosen(weight, np.diagonal(gram))
-        plain = Integers(
-            np.zeros(weight.shape, np.uint8), scales, zeros, self.bits, self.block_size
-        )
-        values = np.rint(weight / plain.spread(scales)) + plain.spread(zeros)
-        np.clip(values, 0, self._grid.largest, out=values)
-        return Integers(values.astype(np.uint8), scales, zeros, self.bits, self.block_size)
+    def nearest(self, weight: Array, scales: Array, zeros: Array) -> Array:
+        """Return ``weight`` with each number rounded by itself, with the ``scales`` and ``zeros``
+        of a rounded matrix."""
+        blocks = weight.reshape(len(weight), -1, self.block_size)
+        return self._grid.rounded(blocks, scales, zeros).reshape(weight.shape)
 
     @cached_property
     def _grid(self) -> Grid:

@@ -38,6 +38,8 @@ from pipeline.weights.shards import write_file
 
 _ERRORS = "errors.json"
 """File of a snapshot with the errors so far."""
+_JUDGED = 512
+"""Outputs of a matrix whose errors are computed."""
 Errors = dict[str, tuple[float, float]]
 """By the name of a matrix: how much its products change, and how much they would if each weight
 were rounded by itself with the same scales."""
@@ -78,11 +80,7 @@ class _Rounding(Layerwise[GptqParams]):
                 rounded = self._method.rounded(weight, squares, self.threads.share)
             except (ValueError, np.linalg.LinAlgError) as error:
                 raise StepError(f"{name} cannot be rounded: {error}", cause="bad_input") from error
-            nearest = self._method.nearest(weight, squares)
-            self._errors[name] = (
-                error_of(weight, rounded.weights, squares),
-                error_of(weight, nearest.weights, squares),
-            )
+            self._errors[name] = self._errors_of(weight, rounded, squares)
             _give(matrix.module, rounded)
             stem = name.removesuffix(".weight")
             tensors |= {f"{stem}.{part}": table for part, table in rounded.stored().items()}
@@ -136,6 +134,14 @@ class _Rounding(Layerwise[GptqParams]):
             "rows": len(rows),
             "tokens": sum(map(len, rows)),
         }
+
+    def _errors_of(self, weight: Any, rounded: Integers, squares: Any) -> tuple[float, float]:
+        """Return by how much products change, rounded so and to the nearest: of some outputs, since
+        these are products with as many numbers as the squared inputs."""
+        some = slice(None, None, -(-len(weight) // _JUDGED))
+        weight, chosen = weight[some], rounded.weights[some]
+        nearest = self._method.nearest(weight, rounded.scales[some], rounded.zeros[some])
+        return error_of(weight, chosen, squares), error_of(weight, nearest, squares)
 
     def _fits(self, name: str, weight: Any) -> bool:
         """Return whether the files have the matrix under this name, and the format has room."""
