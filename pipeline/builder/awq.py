@@ -6,14 +6,14 @@ error smaller by ``s``, as long as the scale of its block stays what it is. So i
 numbers get a larger ``s``. Tried are the paper's ``s = x^a`` with the typical size ``x`` of an
 input, and ``s = x^a / w^(1 - a)`` with that of its weights, as the authors' code has it.
 
-Three things are not the paper's. Factors are powers of two, so that scaling rounds no number of the
-model. Blocks do not depend on each other, so each has an ``a`` of its own, and then the factor of
-one input after the other is doubled or halved where that helps. And the error is the expected one,
-``sum_j (v_j - w_j)^2 x_j^2``, for rounding errors that do not depend on each other.
+Two things are not the paper's. The error is the expected one, ``sum_j (v_j - w_j)^2 x_j^2``, for
+rounding errors that do not depend on each other. So blocks of weights do not either: each has an
+``a`` of its own, and then one factor of it after the other is changed a little where that helps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +25,22 @@ Array = Any
 
 _STEPS = 10
 """From the smallest exponent ``a``, 0, to the largest, 1."""
-_LARGEST = 4
-"""Exponent of the largest factor: larger ones would bring fp16 to its limits."""
+_PARTS = 4
+"""Factors between two powers of two, evenly spaced by their logarithms."""
+_LARGEST = 4 * _PARTS
+"""Exponent of the largest factor, 16: larger ones would bring fp16 to its limits."""
 _SMALLEST = 1e-4
 """Size of an input or weight, as a part of the largest, below which it counts as that small."""
+
+
+def factors(exponents: Array) -> Array:
+    """Return the factors ``2^(e / 4)``, float32, the same on any CPU."""
+    import numpy as np
+
+    half = math.sqrt(2)
+    between = np.array([1, math.sqrt(half), half, half * math.sqrt(half)], np.float32)
+    wide = exponents.astype(np.int32)
+    return np.ldexp(between[wide % _PARTS], wide // _PARTS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Scales:
     """What was found for matrices that read the same."""
 
     exponents: Array
-    """[inputs], int8: the columns are to be multiplied by powers of two with these exponents."""
+    """[inputs], int8: the columns are to be multiplied by the :func:`factors` of these."""
     error: float
     """By how much rounding is expected to change the products then, relative to their size."""
     plain_error: float
@@ -73,10 +85,7 @@ class Awq:
         ):
             raise ValueError("its weights or inputs are NaN or infinite")
         # Each matrix counts by what it changes of its own products, however large these are.
-        sizes = [
-            float(((one.weight**2).sum(axis=1, dtype=np.float64) * one.squares).sum())
-            for one in readers
-        ]
+        shares = [_shares(one) for one in readers]
         size = self.block_size
         blocks = readers[0].weight.shape[-1] // size
         exponents = np.zeros((blocks, size), np.int8)
@@ -88,18 +97,21 @@ class Awq:
                 block = _Block(
                     Grid(self.bits, self.symmetric),
                     [np.ascontiguousarray(one.weight[..., at]) for one in readers],
-                    [
-                        (
-                            one.squares[..., at] / whole if whole > 0 else one.squares[..., at] * 0
-                        ).astype(np.float32)[:, None]
-                        for one, whole in zip(readers, sizes, strict=True)
-                    ],
+                    [one[:, None, at] for one in shares],
                 )
                 exponents[number], *errors[:, number] = block.searched()
 
         share(some, [range(number, number + 1) for number in range(blocks)])
         error, plain = np.sqrt(errors.sum(axis=1) / len(readers))
         return Scales(exponents.reshape(-1), float(error), float(plain))
+
+
+def _shares(reader: Reader) -> Array:
+    """Return the squares of the inputs, as parts of those of the products."""
+    import numpy as np
+
+    products = ((reader.weight**2).sum(axis=1, dtype=np.float64) * reader.squares).sum()
+    return (reader.squares / products if products > 0 else reader.squares * 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -131,18 +143,15 @@ class _Block:
         return found, best, plain
 
     def _error(self, exponents: Array) -> float:
-        """Return the sum of squared errors, weighted by the inputs."""
-        import numpy as np
-
-        factors = np.ldexp(np.float32(1), exponents.astype(np.int32))
+        """Return the sum of squared errors, weighted by the inputs, which are divided."""
+        factor = factors(exponents)
         total = 0.0
         for weight, squares in zip(self.weights, self.squares, strict=True):
-            scaled = weight * factors
+            scaled = weight * factor
             error = self.grid.rounded(scaled, *self.grid.range_of(scaled))
             error -= scaled
             error *= error
-            # Back on the scale of the unscaled weights.
-            total += float((error.sum(axis=1, keepdims=True) * (squares / factors**2)).sum())
+            total += float((error.sum(axis=1, keepdims=True) * (squares / factor**2)).sum())
         return total
 
     def _by_sizes(self) -> Iterator[Array]:
@@ -154,7 +163,7 @@ class _Block:
         for step in range(_STEPS + 1):
             part = step / _STEPS
             for wanted in (part * inputs, part * inputs - (1 - part) * weights):
-                centred = np.rint(wanted - wanted.mean())
+                centred = np.rint(_PARTS * (wanted - wanted.mean()))
                 yield np.clip(centred, -_LARGEST, _LARGEST).astype(np.int8)
 
 

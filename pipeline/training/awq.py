@@ -111,6 +111,11 @@ class _Scaling(Layerwise[AwqParams]):
             self.out_dir,
             lambda done, total: report.progress(done, total, "tensors"),
         )
+        # What was scaled is fp32: in fewer bits, other numbers would be rounded than before.
+        config = {**Checkpoint(self.source).config, "dtype": "float32"}
+        config.pop("torch_dtype", None)
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (self.out_dir / "config.json").write_text(f"{text}\n", "utf-8")
         copy_other_files(self.source, self.out_dir)
         return {
             **self.params.model_dump(mode="json", exclude={"trust_remote_code", "weights"}),
@@ -126,7 +131,8 @@ class _Scaling(Layerwise[AwqParams]):
     def _multiplied(self, name: str, tensor: Deferred) -> Deferred:
         if name not in self._exponents.names:
             return tensor
-        return Deferred.of(tensor.like, lambda: self._exponents.applied(name, tensor.computed()))
+        like = tensor.like.to(torch.float32)
+        return Deferred.of(like, lambda: self._exponents.applied(name, tensor.computed()))
 
     def _why_not(self, fold: Fold, seen: dict[str, Seen], calibration: Calibration) -> str:
         """Return why the factors of ``fold`` cannot be used; empty if they can."""
@@ -140,13 +146,6 @@ class _Scaling(Layerwise[AwqParams]):
             part, _, own = name.rpartition(".")
             if not self.is_stored(name, calibration.part(part)._parameters[own]):
                 return f"the checkpoint has {name} under another name"
-        if fold.plus_one:
-            wide = all(self.stored[name].dtype == torch.float32 for name in fold.parameters)
-            if not wide:
-                return (
-                    "the norm before it adds 1 to its weight, which fewer than 32 bits cannot hold "
-                    'scaled: set dtype = "fp32" in merge'
-                )
         return ""
 
 

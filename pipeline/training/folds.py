@@ -1,10 +1,9 @@
 """Where a layer's matrices can have their inputs scaled without changing what the layer computes.
 
-The inputs of a matrix are multiplied by a power of two if its columns are divided by it, and what
-makes them is multiplied by it: the weight of a norm, or rows of a matrix whose outputs reach the
-inputs unchanged but for products and sums (the values of attention, the part of a gated MLP without
-activation). No family's names are known here. Whether a place will do is tried: the layer must
-give the same numbers. With powers of two nothing is rounded.
+The columns of a matrix can be multiplied by factors if what makes its inputs is divided by them: the
+weight of a norm, or rows of a matrix whose outputs reach the inputs unchanged but for products and
+sums (the values of attention, the part of a gated MLP without activation). No family's names are
+known here. Whether a place will do is tried: the layer must give the same numbers.
 """
 
 from __future__ import annotations
@@ -17,19 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.builder.awq import factors
 from pipeline.training.calibration import Calibration
 
 Array = Any
-_SAME = 1e-5
-"""By how much a layer's outputs may differ, relative to their norm. Kernels may sum in another
-order; a factor that is in one place only makes a thousand times as much."""
-_LARGEST_TRIED = 2
+_SAME = 1e-4
+"""By how much a layer's outputs may differ, relative to their norm: by what fp32 rounds. A factor
+in one place only makes a thousand times as much."""
+_LARGEST_TRIED = 8
 """Exponent of the largest factor that is tried."""
 
 
 @dataclass
 class Exponents:
-    """Powers of two by which weights are multiplied, by the names of the weights."""
+    """Exponents of the factors by which weights are multiplied, by the names of the weights."""
 
     rows: dict[str, Array] = field(default_factory=dict)
     """One for each output; of a norm, for each of its numbers."""
@@ -51,20 +51,16 @@ class Exponents:
         return self.rows.keys() | self.columns.keys()
 
     def applied(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``weight`` multiplied."""
+        """Return ``weight`` multiplied, in fp32."""
+        weight = weight.float()
         if name in self.columns:
-            weight = weight * _powers(self.columns[name], weight)
+            weight = weight * torch.from_numpy(factors(self.columns[name]))
         if name in self.rows:
-            powers = _powers(self.rows[name], weight)
-            powers = powers.reshape(-1, *([1] * (weight.dim() - 1)))
+            of_rows = torch.from_numpy(factors(self.rows[name]))
+            of_rows = of_rows.reshape(-1, *([1] * (weight.dim() - 1)))
             one = 1 if name in self.plus_one else 0
-            weight = (weight + one) * powers - one if one else weight * powers
+            weight = (weight + one) * of_rows - one if one else weight * of_rows
         return weight
-
-
-def _powers(exponents: Array, like: torch.Tensor) -> torch.Tensor:
-    powers = np.ldexp(np.float32(1), exponents.astype(np.int32))
-    return torch.from_numpy(powers).to(like.dtype)
 
 
 @dataclass(frozen=True)
@@ -90,15 +86,15 @@ class Fold:
         """Return the number of factors."""
         return int(self.sources.max()) + 1
 
-    def exponents(self, factors: Array) -> Exponents:
-        """Return what is multiplied where the readers' columns are multiplied by powers of two with
-        these exponents."""
+    def exponents(self, of_factors: Array) -> Exponents:
+        """Return what is multiplied where the readers' columns are multiplied by factors with these
+        exponents."""
         made = Exponents()
         for name in self.readers:
-            made.columns[name] = factors[self.sources]
+            made.columns[name] = of_factors[self.sources]
         for name, rows in self.parameters.items():
-            whole = np.zeros(rows, factors.dtype)
-            whole[self.first : self.first + self.count] = -factors
+            whole = np.zeros(rows, of_factors.dtype)
+            whole[self.first : self.first + self.count] = -of_factors
             made.rows[name] = whole
         if self.plus_one:
             made.plus_one.update(self.parameters)
@@ -207,8 +203,8 @@ def _holds(fold: Fold, layer: torch.nn.Module, calibration: Calibration) -> bool
     """Return whether ``layer`` gives the same with factors there."""
     right = calibration.tried(layer)
     random = np.random.default_rng(0)
-    factors = random.integers(-_LARGEST_TRIED, _LARGEST_TRIED + 1, fold.count, np.int8)
-    with _multiplied(fold.exponents(factors), calibration):
+    tried = random.integers(-_LARGEST_TRIED, _LARGEST_TRIED + 1, fold.count, np.int8)
+    with _multiplied(fold.exponents(tried), calibration):
         found = calibration.tried(layer)
     return float((found - right).norm()) <= _SAME * float(right.norm())
 

@@ -119,7 +119,7 @@ ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
         ("llama_bf16", ()),
         ("qwen2", ()),
         ("gemma3", ()),
-        ("gemma3_bf16", ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")),
+        ("gemma3_bf16", ()),
         ("phi", ("fc2",)),
         ("phi3", ("o_proj",)),
     ],

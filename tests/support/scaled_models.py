@@ -145,19 +145,14 @@ def _rounded(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _largest_factor(before: Path, after: Path) -> float:
-    """Return the largest factor between weights of the two, all of which are powers of two."""
+    """Return the largest factor between weights of the two."""
     one, other = (
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
         for folder in (before, after)
     )
-    largest = 0.0
-    for name, weight in one.items():
-        there = (weight != 0) & (other[name] != 0)
-        if weight.dim() == 2:  # Gemma's norms add 1 to their weight
-            exponents = torch.log2((other[name][there] / weight[there]).abs())
-            assert torch.equal(exponents, exponents.round()), name
-            largest = max(largest, float(exponents.abs().max()))
-    return 2.0**largest
+    matrices = [name for name, weight in one.items() if weight.dim() == 2]
+    ratios = [(other[name] / one[name])[one[name] != 0] for name in matrices]
+    return max(float(ratio.abs().max()) for ratio in ratios)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ _AWQ_GROUP_SIZE = 128
 _AWQ_IDLE = {
     "version": "ModelBuilder writes the weights as its kernels read them",
     "duo_scaling": "factors by inputs and weights are tried, and those by inputs alone",
-    "input_model_dtype": "weights keep their format: factors are powers of two",
+    "input_model_dtype": "what is scaled is in fp32, which ModelBuilder rounds",
     "export_compatible": "it makes a checkpoint of floats, which ModelBuilder rounds",
     "pack_model_for_onnx_conversion": "it makes a checkpoint of floats, which ModelBuilder rounds",
 }
