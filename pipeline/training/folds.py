@@ -1,6 +1,6 @@
 """Where a layer's matrices can have their inputs scaled without changing what the layer computes.
 
-The columns of a matrix can be multiplied by factors if what makes its inputs is divided by them: the
+Columns of a matrix can be multiplied by factors if what makes its inputs is divided by them: the
 weight of a norm, or rows of a matrix whose outputs reach the inputs unchanged but for products and
 sums (the values of attention, the part of a gated MLP without activation). No family's names are
 known here. Whether a place will do is tried: the layer must give the same numbers.
@@ -69,10 +69,9 @@ class Fold:
 
     readers: tuple[str, ...]
     """Names of the weights of the matrices."""
-    producer: str
-    """Name of the part that makes their inputs."""
     parameters: Mapping[str, int]
-    """By the name of each weight or bias of the producer, its number of rows."""
+    """By the name of each weight or bias of the producer, the part that makes their inputs, its
+    number of rows."""
     first: int
     """Row of the producer that makes the first factor's numbers."""
     sources: Array
@@ -97,7 +96,7 @@ class Fold:
             whole[self.first : self.first + self.count] = -of_factors
             made.rows[name] = whole
         if self.plus_one:
-            made.plus_one.update(self.parameters)
+            made.plus_one.update(name for name in self.parameters if name.endswith(".weight"))
         return made
 
 
@@ -170,27 +169,27 @@ def _candidates(
         weight = getattr(maker, "weight", None)
         if isinstance(weight, torch.Tensor) and tuple(weight.shape) == (inputs,):
             for plus_one in (False, True):
-                yield Fold(names, *_rows_of(maker, calibration), 0, alone, plus_one)
+                yield Fold(names, _rows_of(maker, calibration), 0, alone, plus_one)
     for part in layer.modules():
         if not isinstance(part, torch.nn.Linear) or part in readers:
             continue
-        producer, parameters = _rows_of(part, calibration)
+        parameters = _rows_of(part, calibration)
         if part.out_features >= inputs:
             for first in sorted({0, part.out_features - inputs}, reverse=True):
-                yield Fold(names, producer, parameters, first, alone)
+                yield Fold(names, parameters, first, alone)
         shared, width = inputs // heads_per_value, _head_width(layer)
         whole = width > 0 and inputs % (heads_per_value * width) == 0
         if heads_per_value > 1 and whole and part.out_features >= shared:
             heads = np.arange(inputs).reshape(-1, heads_per_value, width)
             first_of_each = np.arange(shared).reshape(-1, 1, width)
             sources = np.broadcast_to(first_of_each, heads.shape).reshape(-1)
-            yield Fold(names, producer, parameters, part.out_features - shared, sources)
+            yield Fold(names, parameters, part.out_features - shared, sources)
 
 
-def _rows_of(part: torch.nn.Module, calibration: Calibration) -> tuple[str, dict[str, int]]:
+def _rows_of(part: torch.nn.Module, calibration: Calibration) -> dict[str, int]:
     name = calibration.name_of(part)
     own = part.named_parameters(recurse=False)
-    return name, {f"{name}.{parameter}": len(value) for parameter, value in own}
+    return {f"{name}.{parameter}": len(value) for parameter, value in own}
 
 
 def _head_width(layer: torch.nn.Module) -> int:
