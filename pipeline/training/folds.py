@@ -110,9 +110,10 @@ def folds_of(
     """
     found: list[Fold] = []
     without: list[str] = []
+    right = calibration.tried(layer)
     for readers, makers in _groups(layer, calibration):
         candidates = _candidates(readers, makers, layer, calibration, heads_per_value)
-        fold = next((one for one in candidates if _holds(one, layer, calibration)), None)
+        fold = next((one for one in candidates if _holds(one, layer, calibration, right)), None)
         if fold is None:
             without += [f"{calibration.name_of(reader)}.weight" for reader in readers]
         else:
@@ -198,9 +199,10 @@ def _head_width(layer: torch.nn.Module) -> int:
     return next((width for width in found if isinstance(width, int)), 0)
 
 
-def _holds(fold: Fold, layer: torch.nn.Module, calibration: Calibration) -> bool:
-    """Return whether ``layer`` gives the same with factors there."""
-    right = calibration.tried(layer)
+def _holds(
+    fold: Fold, layer: torch.nn.Module, calibration: Calibration, right: torch.Tensor
+) -> bool:
+    """Return whether ``layer`` gives what is ``right`` with factors there as well."""
     random = np.random.default_rng(0)
     tried = random.integers(-_LARGEST_TRIED, _LARGEST_TRIED + 1, fold.count, np.int8)
     with _multiplied(fold.exponents(tried), calibration):
