@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import torch
 from pydantic import JsonValue
 from safetensors.numpy import load_file, save_file
 
-from pipeline.builder.awq import Awq, Reader
+from pipeline.builder.awq import Awq, Reader, Scales
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.training.awq_params import AwqParams
-from pipeline.training.calibration import Calibration, Seen, squares
+from pipeline.training.calibration import Calibration, Seen
 from pipeline.training.checkpoint_files import copy_other_files
 from pipeline.training.folds import Exponents, Fold, folds_of
 from pipeline.training.layerwise import Layerwise
@@ -56,29 +56,41 @@ class _Scaling(Layerwise[AwqParams]):
 
     def work(
         self,
-        number: int,  # noqa: ARG002
+        number: int,
         layer: torch.nn.Module,
         calibration: Calibration,
     ) -> None:
         """Find the factors of one layer."""
-        seen = calibration.seen(layer, squares)
-        folds, without = folds_of(layer, calibration, self._heads_per_value)
+        seen = calibration.seen(layer)
+        places, without = folds_of(layer, calibration, self._heads_per_value)
         for name in without:
             self._left[name] = "nothing before it can take the factors of its inputs"
-        for fold in folds:
-            why = self._why_not(fold, seen, calibration)
-            if why:
+        folds = []
+        for fold in places:
+            if why := self._why_not(fold, seen, calibration):
                 self._left |= dict.fromkeys(fold.readers, why)
-                continue
-            readers = [_reader(seen[name], fold) for name in fold.readers]
-            try:
-                scales = self._method.scales(readers, self.threads.share)
-            except ValueError as error:
-                raise StepError(
-                    f"{', '.join(fold.readers)} cannot be scaled: {error}", cause="bad_input"
-                ) from error
+            else:
+                folds.append(fold)
+        found: dict[int, Scales] = {}
+
+        def search(at: range) -> None:
+            for number in at:
+                found[number] = self._searched(folds[number], seen)
+
+        self.threads.share(search, [range(at, at + 1) for at in range(len(folds))])
+        for number, fold in enumerate(folds):
+            scales = found[number]
             self._errors |= dict.fromkeys(fold.readers, (scales.error, scales.plain_error))
             self._exponents.add(fold.exponents(scales.exponents))
+
+    def _searched(self, fold: Fold, seen: Mapping[str, Seen]) -> Scales:
+        order = np.argsort(fold.sources, kind="stable")
+        readers = [_reader(seen[name]) for name in fold.readers]
+        try:
+            return self._method.scales(readers, order.reshape(fold.count, -1))
+        except ValueError as error:
+            what = ", ".join(fold.readers)
+            raise StepError(f"{what} cannot be scaled: {error}", cause="bad_input") from error
 
     def keep(self, folder: Path, done: int) -> None:  # noqa: ARG002
         """Write the factors so far."""
@@ -134,7 +146,7 @@ class _Scaling(Layerwise[AwqParams]):
         like = tensor.like.to(torch.float32)
         return Deferred.of(like, lambda: self._exponents.applied(name, tensor.computed()))
 
-    def _why_not(self, fold: Fold, seen: dict[str, Seen], calibration: Calibration) -> str:
+    def _why_not(self, fold: Fold, seen: Mapping[str, Seen], calibration: Calibration) -> str:
         """Return why the factors of ``fold`` cannot be used; empty if they can."""
         size = self.params.block_size
         if fold.count % size or not _in_whole_blocks(fold.sources, size):
@@ -149,16 +161,10 @@ class _Scaling(Layerwise[AwqParams]):
         return ""
 
 
-def _reader(seen: Seen, fold: Fold) -> Reader:
-    """Return a matrix in pieces, each of which has an input for each of the fold's factors."""
-    weight = seen.module.weight.detach().numpy()
+def _reader(seen: Seen) -> Reader:
     total = seen.inputs.total
     assert total is not None  # noqa: S101 - those without are not among them
-    order = np.argsort(fold.sources, kind="stable").reshape(fold.count, -1).T
-    return Reader(
-        np.stack([weight[:, piece] for piece in order]),
-        np.stack([total.numpy()[piece] for piece in order]),
-    )
+    return Reader(seen.module.weight.detach().numpy(), total.numpy())
 
 
 def _in_whole_blocks(sources: Any, size: int) -> bool:

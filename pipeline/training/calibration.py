@@ -7,7 +7,7 @@ recorded from the model's own code, run with layers that do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,19 +21,6 @@ _AT_ONCE = 1 << 12
 """Tokens that are run at once."""
 _TRIED = 64
 """Tokens of the row that layers are tried on."""
-
-Summing = Callable[[torch.Tensor], torch.Tensor]
-"""What is summed of inputs [tokens, width], in fp64."""
-
-
-def gram(inputs: torch.Tensor) -> torch.Tensor:
-    """Return the products of ``inputs`` with each other, ``X^T X``."""
-    return torch.mm(inputs.t(), inputs).double()
-
-
-def squares(inputs: torch.Tensor) -> torch.Tensor:
-    """Return the squares of ``inputs``, summed: the diagonal of :func:`gram`."""
-    return inputs.square().sum(0, dtype=torch.float64)
 
 
 @dataclass
@@ -58,9 +45,8 @@ class Seen:
 
 @dataclass
 class _Sum:
-    """A sum over the inputs of matrices that read the same."""
+    """Sum of the products of inputs with each other, ``X^T X``, in fp64."""
 
-    summing: Summing
     newest: torch.Tensor | None = None
     """The tensor that was added last: matrices that read the same share a sum."""
     total: torch.Tensor | None = None
@@ -74,8 +60,9 @@ class _Sum:
         if len(flat) != there.numel():
             self.whole = False
             return
-        more = self.summing(flat[there.reshape(-1)].float())
-        self.total = more if self.total is None else self.total.add_(more)
+        rows = flat[there.reshape(-1)].float()
+        product = torch.mm(rows.t(), rows).double()
+        self.total = product if self.total is None else self.total.add_(product)
 
 
 class Calibration:
@@ -111,9 +98,9 @@ class Calibration:
         """Return what ``layer``, which has its weights, makes of one short row."""
         return self._run(layer, self._tried)
 
-    def seen(self, layer: torch.nn.Module, summing: Summing) -> dict[str, Seen]:
+    def seen(self, layer: torch.nn.Module) -> dict[str, Seen]:
         """Run ``layer``, which has its weights; return its matrices by the names of their weights,
-        with the sum over what they multiplied. Those that had no input are left out."""
+        with what they multiplied. Those that had no input are left out."""
         found: dict[str, Seen] = {}
         sums: list[_Sum] = []
         there = [self._batches[0].there]
@@ -124,7 +111,7 @@ class Calibration:
             if name not in found:
                 shared = next((known for known in sums if known.newest is inputs), None)
                 if shared is None:
-                    sums.append(shared := _Sum(summing))
+                    sums.append(shared := _Sum())
                     shared.add(inputs, there[0])
                 found[name] = Seen(module, shared)
             elif found[name].inputs.newest is not inputs:

@@ -23,7 +23,7 @@ from pipeline.builder.gptq import Gptq, error_of
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.training.calibration import Calibration, gram
+from pipeline.training.calibration import Calibration
 from pipeline.training.checkpoint_files import copy_other_files
 from pipeline.training.gptq_params import GptqParams
 from pipeline.training.layerwise import Layerwise
@@ -69,7 +69,7 @@ class _Rounding(Layerwise[GptqParams]):
         """Round the matrices of one layer, give it what they stand for, and write them."""
         tensors: dict[str, Any] = {}
         grams: dict[int, Any] = {}
-        for name, matrix in calibration.seen(layer, gram).items():
+        for name, matrix in calibration.seen(layer).items():
             weight = matrix.module.weight.detach().numpy()
             if not self._fits(name, weight):
                 continue

@@ -3,8 +3,8 @@
 Run by a toolchain's Python: ``python scaled_models.py TINY OUT``. ``TINY`` is the folder of
 ``tiny_model.py``. Writes ``OUT/found.json``: for each model what the pass said of its matrices, by
 how much the logits of what it wrote differ from those before, relative to their norm, and by how
-much rounding each matrix by itself changes its products with its inputs on the training rows,
-before and after.
+much rounding each matrix by itself changes its products with its inputs on the rows that the pass
+looked at, before and after.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from transformers import (
 from pipeline.contract.data_files import DataFiles
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.step import Inputs
+from pipeline.data.tokenize import Codec
 from pipeline.training.awq import scale_model
 from pipeline.training.awq_params import AwqParams
+from pipeline.training.calibration_rows import calibration_rows
 from tests.support.beside_plain import WarningRecorder
 
 SHAPE: dict[str, Any] = {
@@ -74,8 +76,6 @@ def main(tiny: Path, out: Path) -> None:
     """Scale and look."""
     spec = DataSpec(path="tones.jsonl", prompt="{phrase}", completion="{tone}", label="tone")
     data = DataFiles("tones", spec, (tiny / "tones.jsonl",))
-    lines = (tiny / "tones.jsonl").read_text("utf-8").splitlines()
-    texts = [json.loads(line)["phrase"] for line in lines]
     found = {}
     for name, make in MODELS.items():
         before, after = out / name, out / f"{name}-scaled"
@@ -88,8 +88,8 @@ def main(tiny: Path, out: Path) -> None:
         inputs = Inputs({"model": before}, data, 0, 2, WarningRecorder())
         # Symmetric, as it is easily computed otherwise.
         made = scale_model(inputs, AwqParams(symmetric=True, block_size=BLOCK), after)
-        tokenizer = AutoTokenizer.from_pretrained(before)
-        rows = [tokenizer(text, return_tensors="pt").input_ids for text in texts]
+        codec = Codec(AutoTokenizer.from_pretrained(before))
+        rows = [torch.tensor([ids]) for ids in calibration_rows(inputs, codec, 256, 512)]
         right, errors = _look(before, rows)
         logits, fewer = _look(after, rows)
         found[name] = {

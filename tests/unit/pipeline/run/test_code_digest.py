@@ -263,6 +263,6 @@ def test_real_checks_depend_on_what_they_measure_with() -> None:
     for name in check_types():
         files = {path.name for path in digests.files(step_module("check", name))}
         assert {f"{name}.py", "base.py"} <= files
-        # A size is that of the files, a merge and scaled weights are judged by logits that are there,
-        # and what is built again is compared byte by byte.
+        # A size is that of the files, merged and scaled weights are judged by logits that are
+        # there, and what is built again is compared byte by byte.
         assert "session.py" in files or name in {"size", "merging", "scaling", "rebuild"}
