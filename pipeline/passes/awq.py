@@ -18,7 +18,7 @@ class Pass(BasePass[AwqParams]):
     """Multiply columns of matrices by factors, and divide what makes their inputs by them, so that
     rounding the weights matters least for rows of the training part: AWQ (arXiv 2306.00978). The
     held-out part is not read. The model computes the same as before, which the check ``scaling``
-    proves. ``model_builder`` rounds the weights afterwards, or ``gptq``. They are in fp32 here.
+    proves. ``model_builder`` rounds the weights afterwards, or ``gptq``; they are written in fp32.
     """
 
     Params = AwqParams
