@@ -13,7 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline.contract.plan import SourceInput, Step, StepInput
+from targets.cli.options import PROJECT
 from tests.support import plans
+from tests.support.command import Quern
 from tests.support.warm_process import warm_output
 
 Inputs = Mapping[str, StepInput | SourceInput]
@@ -144,3 +146,35 @@ def test_experts_are_left_as_they_are(families: dict[str, Any]) -> None:
     facts = families["mixtral"]
     assert facts["difference"] < 1e-5
     assert facts["matrices"] == 2 * len(("q", "k", "v", "o"))
+
+
+TONE = (PROJECT / "configs" / "tone.toml").read_text("utf-8")
+BUILDER = "[passes.model_builder]\n"
+PLAIN = f'{BUILDER}algorithm = "default"\n'
+SYMMETRIC = "symmetric = true\n\n"
+WHOLE = {
+    "gptq": f"[passes.gptq]\n\n{BUILDER}",
+    "gptq and the builder's default": f"[passes.gptq]\n{SYMMETRIC}{PLAIN}",
+    "awq": f"[passes.awq]\n\n{BUILDER}",
+    "awq and the builder's default": f"[passes.awq]\n{SYMMETRIC}{PLAIN}",
+    "awq and gptq": f"[passes.awq]\n\n[passes.gptq]\n\n{BUILDER}",
+}
+
+
+@pytest.mark.slow  # the fine-tune is that of test_tone.py
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("way", WHOLE)
+def test_the_shipped_example_holds_every_proof(quern: Quern, tmp_path: Path, way: str) -> None:
+    folder = shutil.copytree(PROJECT / "configs" / "base", tmp_path / "base").parent
+    shutil.copyfile(PROJECT / "configs" / "tone.jsonl", folder / "tone.jsonl")
+    config = folder / "tone.toml"
+    config.write_text(TONE.replace(BUILDER, WHOLE[way]), "utf-8")
+    ran = quern("build", "--config", str(config), "--dist", str(tmp_path / "dist"))
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = json.loads((tmp_path / "dist" / "tone" / "cpu" / "report.json").read_text())
+    assert {verdict["status"] for verdict in report["checks"]} == {"passed"}
+    names = {verdict["name"] for verdict in report["checks"]}
+    assert ("same_function" in names) is ("awq" in way)
+    assert ("chosen_integers" in names) is ("gptq" in way)
+    quality = report["quality"]
+    assert quality["tuned"] - quality["artifact"] <= 0.02
