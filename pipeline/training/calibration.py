@@ -92,7 +92,8 @@ class Calibration:
 
     def name_of(self, module: torch.nn.Module) -> str:
         """Return the name of a part of the model."""
-        return self._names[module]
+        name: str = self._names[module]
+        return name
 
     def tried(self, layer: torch.nn.Module) -> torch.Tensor:
         """Return what ``layer``, which has its weights, makes of one short row."""

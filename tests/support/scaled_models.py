@@ -53,7 +53,7 @@ SHAPE: dict[str, Any] = {
 }
 WINDOWS = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64}
 LAYERS = ["sliding_attention", "full_attention"]
-BLOCK = 32
+BLOCK = AwqParams().block_size
 
 
 def gemma() -> Any:
@@ -87,7 +87,7 @@ def main(tiny: Path, out: Path) -> None:
         after.mkdir()
         inputs = Inputs({"model": before}, data, 0, 2, WarningRecorder())
         # Symmetric, as it is easily computed otherwise.
-        made = scale_model(inputs, AwqParams(symmetric=True, block_size=BLOCK), after)
+        made = scale_model(inputs, AwqParams(symmetric=True), after)
         codec = Codec(AutoTokenizer.from_pretrained(before))
         rows = [torch.tensor([ids]) for ids in calibration_rows(inputs, codec, 256, 512)]
         right, errors = _look(before, rows)
