@@ -56,6 +56,9 @@ class BaseCheck(ABC, Generic[P]):
     """Whether its result depends on the data set's ``constrain``, which is else not shown to it."""
     needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""
+    stands_in_for: ClassVar[str] = ""
+    """The check in whose place it runs by default where a model is trained and nothing is held out;
+    empty for none."""
     uses_device: ClassVar[bool] = False
     """Whether its result depends on the presence of the target's device, which is then in its
     key."""

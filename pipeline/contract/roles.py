@@ -14,9 +14,12 @@ Role = Literal[
     "artifact",
     "model",
     "adapter",
+    "widths",
     "integers",
     "base_answers",
     "tuned_answers",
+    "base_reading",
+    "tuned_reading",
     "reference",
     "float_reference",
     "merged_reference",
@@ -29,14 +32,23 @@ Role = Literal[
 ]
 
 Subject = Literal[
-    "artifact", "base", "adapter", "integers", "tuned", "exported", "merged", "unmerged", "unscaled"
+    "artifact",
+    "base",
+    "adapter",
+    "widths",
+    "integers",
+    "tuned",
+    "exported",
+    "merged",
+    "unmerged",
+    "unscaled",
 ]
 """What a role is of: the artifact; the base model; the adapter that the artifact keeps separate;
-the integers that a pass chose for its weights; the checkpoint that the artifact was made from (with
-an adapter, that it was trained on); what an export without quantization is made of: that, or where
-the artifact keeps an adapter separate, base and adapter; what the last merge made; base and adapter
-of that merge; the checkpoint before its weights were scaled. A separate adapter is merged for the
-checks."""
+the widths, or the integers, that a pass chose for its weights; the checkpoint that the artifact was
+made from (with an adapter, that it was trained on); what an export without quantization is made of:
+that, or where the artifact keeps an adapter separate, base and adapter; what the last merge made;
+base and adapter of that merge; the checkpoint before its weights were scaled. A separate adapter is
+merged for the checks."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,12 @@ ROLES: Mapping[Role, RoleSource] = {
     "artifact": RoleSource("artifact"),
     "model": RoleSource("tuned", travels=False),
     "adapter": RoleSource("adapter"),
+    "widths": RoleSource("widths"),
     "integers": RoleSource("integers", travels=False),
     "base_answers": RoleSource("base", "evaluate", "evaluate-base", held_out=True),
     "tuned_answers": RoleSource("tuned", "evaluate", "evaluate-tuned", held_out=True),
+    "base_reading": RoleSource("base", "read", "read-base"),
+    "tuned_reading": RoleSource("tuned", "read", "read-tuned"),
     "reference": RoleSource("tuned", "reference", "reference"),
     "float_reference": RoleSource(
         "exported", "float_reference", "float_reference", beside="reference"

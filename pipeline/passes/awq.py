@@ -19,12 +19,14 @@ class Pass(BasePass[AwqParams]):
     rounding the weights matters least for rows of the training part: AWQ (arXiv 2306.00978). The
     held-out part is not read. The model computes the same as before, which the check ``scaling``
     proves. ``model_builder`` rounds the weights afterwards, or ``gptq``; they are written in fp32.
+    Without a data set, plain English that comes with Quern is looked at.
     """
 
     Params = AwqParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
     produces: ClassVar[Kind] = "checkpoint"
     uses_data: ClassVar[bool] = True
+    data_optional: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     keeps_function: ClassVar[bool] = True

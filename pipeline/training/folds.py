@@ -115,7 +115,7 @@ def folds_of(
         candidates = _candidates(readers, makers, layer, calibration, heads_per_value)
         fold = next((one for one in candidates if _holds(one, layer, calibration, right)), None)
         if fold is None:
-            without += [f"{calibration.name_of(reader)}.weight" for reader in readers]
+            without += [f"{calibration.names[reader]}.weight" for reader in readers]
         else:
             found.append(fold)
     return found, without
@@ -164,7 +164,7 @@ def _candidates(
 ) -> Iterator[Fold]:
     """Yield what may be a place for factors of ``readers``, of which some are."""
     inputs = readers[0].in_features
-    names = tuple(f"{calibration.name_of(reader)}.weight" for reader in readers)
+    names = tuple(f"{calibration.names[reader]}.weight" for reader in readers)
     alone = np.arange(inputs)
     for maker in makers:
         weight = getattr(maker, "weight", None)
@@ -188,7 +188,7 @@ def _candidates(
 
 
 def _rows_of(part: torch.nn.Module, calibration: Calibration) -> dict[str, int]:
-    name = calibration.name_of(part)
+    name = calibration.names[part]
     own = part.named_parameters(recurse=False)
     return {f"{name}.{parameter}": len(value) for parameter, value in own}
 

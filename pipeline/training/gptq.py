@@ -35,6 +35,7 @@ from pipeline.weights.integers import (
     quantization_config,
 )
 from pipeline.weights.shards import write_file
+from pipeline.weights.widths import Widths
 
 _ERRORS = "errors.json"
 """File of a snapshot with the errors so far."""
@@ -58,6 +59,8 @@ class _Rounding(Layerwise[GptqParams]):
         super().__init__(inputs, params, out_dir)
         self._method = Gptq(params.bits, params.block_size, params.symmetric, params.damping)
         self._errors: Errors = {}
+        widths = inputs.paths.get("widths")
+        self._wide = frozenset(() if widths is None else Widths.load(widths).int8)
         self._config = {
             **Checkpoint(self.source).config,
             "quantization_config": quantization_config(
@@ -144,10 +147,13 @@ class _Rounding(Layerwise[GptqParams]):
         return error_of(weight, chosen, squares), error_of(weight, nearest, squares)
 
     def _fits(self, name: str, weight: Any) -> bool:
-        """Return whether the files have the matrix under this name, and the format has room."""
+        """Return whether the files have the matrix under this name, the format has room, and it is
+        not kept in int8."""
         size = (self.params.bits, self.params.block_size)
-        return self.is_stored(name, weight) and can_be_stored(
-            (weight.shape[0], weight.shape[1]), *size
+        return (
+            self.is_stored(name, weight)
+            and name not in self._wide
+            and can_be_stored((weight.shape[0], weight.shape[1]), *size)
         )
 
     def _file(self, number: int) -> Path:

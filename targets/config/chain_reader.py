@@ -67,7 +67,7 @@ class ChainReader:
             params = evaluation.params.model_copy(update=_penalty(passes))
             evaluation = replace(evaluation, params=params)
         self._targets_overrides()
-        checks = self._checks(whole, separate=any(call.keeps_adapter for call in passes))
+        checks = self._checks(whole, passes)
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
@@ -188,10 +188,13 @@ class ChainReader:
             "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
         )
 
-    def _checks(self, whole: bool, separate: bool) -> tuple[CheckCall, ...]:
-        """Return the checks. Those of an adapter are there where the artifact keeps one
-        ``separate``, or where the config names them."""
+    def _checks(self, whole: bool, passes: Sequence[PassCall]) -> tuple[CheckCall, ...]:
+        """Return the checks of what ``passes`` make. Those of an adapter are there where the
+        artifact keeps one separate, and those that stand in for others where these have no row to
+        ask; or where the config names them."""
         named = self._config.checks
+        separate = any(call.keeps_adapter for call in passes)
+        trained = any(call.implementation.produces in ("adapter", "checkpoint") for call in passes)
         default = (name for name in check_types() if load_check(name).runs_by_default)
         tables = {**{name: StepTable() for name in default}, **named}
         calls = []
@@ -207,6 +210,10 @@ class ChainReader:
                 continue
             needed = {*implementation.needs} - {*implementation.optional_needs}
             if "adapter" in needed and not separate and name not in named:
+                continue
+            other = implementation.stands_in_for
+            stands_in = trained and not self._holds_out and other not in self._config.skip_checks
+            if other and not stands_in and name not in named:
                 continue
             if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.kinds import Kind
+from pipeline.contract.kinds import CHOICES, Kind
 from pipeline.contract.plan import DataInput, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.import_gguf import FOLDER
@@ -106,7 +106,8 @@ class Planner:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
             if call.implementation.produces == "checkpoint":
-                newest.pop("integers", None)  # they are those of the checkpoint before
+                for choice in CHOICES:
+                    newest.pop(choice, None)  # it is of the checkpoint before
                 unscaled = inputs["model"] if call.implementation.keeps_function else None
             newest[call.implementation.produces] = produced
             artifact = call.name
@@ -270,8 +271,8 @@ class Planner:
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
         if unscaled is not None:
             subjects["unscaled"] = {"model": unscaled}
-        if "integers" in newest:
-            subjects["integers"] = {"model": newest["integers"]}
+        choices = {choice: newest[choice] for choice in CHOICES if choice in newest}
+        subjects |= {choice: {"model": made} for choice, made in choices.items()}
         missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -284,8 +285,7 @@ class Planner:
             plain["unmerged"], plain["merged_adapter"] = (
                 merge.inputs[name] for name in ("model", "adapter")
             )
-        if "integers" in subjects:
-            plain["integers"] = subjects["integers"]["model"]
+        plain.update(choices.items())
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from targets.config.olive.draft import Draft
 from targets.config.olive.node import Fields, Node
 from targets.config.olive.training import TrainingData
-from targets.config.source_map import KeyPath
+from targets.config.source_map import KeyPath, dotted
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,8 @@ def settle_builder(place: KeyPath, draft: Draft) -> None:
             draft.derive((*place, "block_size"), table.get("block_size"))
 
 
-def without_data(node: Node) -> None:
-    """Say that such a pass has nothing to look at."""
-    node.fail(
-        "data_config is missing, and no pass before it trains",
-        "name the data set to look at: Quern fetches none by itself",
+def without_data(place: KeyPath, draft: Draft) -> None:
+    """Say what such a pass looks at where a file names nothing."""
+    draft.ledger.default(
+        dotted(place), "plain English that comes with Quern is looked at; Olive fetches wikitext"
     )

@@ -74,11 +74,12 @@ def test_the_data_are_those_that_the_build_trains_on() -> None:
     assert "one build trains on one data set" in str(refusals(raw))
 
 
-def test_without_data_it_has_nothing_to_look_at() -> None:
+def test_without_data_it_looks_at_what_comes_with_quern() -> None:
     raw = rounded({})
     for name in ("lora", "merge_adapter_weights"):
         del raw["passes"][name]
-    assert "data_config is missing" in str(refusals(raw))
+    assert refusals(raw) == {}
+    assert "plain English" in translated(raw).ledger.defaults["passes.round"]
 
 
 def test_autoawq_becomes_awq_with_olives_numbers() -> None:
