@@ -267,8 +267,7 @@ def test_markdown_says_that_weights_were_scaled() -> None:
     scaled = report.model_copy(update={"passes": (*report.passes, step)})
     line = (
         "- weights: the inputs of 210 matrices scaled for 256 rows of the training part; rounding "
-        "changes what they give there by 4.5 %, and would by 6.6 % without (medians of what is "
-        "expected)\n"
+        "changes what they give there by 4.5 %, and would by 6.6 % without (medians)\n"
     )
     assert line in to_markdown(scaled)
 
