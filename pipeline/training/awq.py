@@ -50,13 +50,11 @@ class _Scaling(Layerwise[AwqParams]):
         self._exponents = Exponents()
         self._errors: dict[str, tuple[float, float]] = {}
         self._left: dict[str, str] = {}
-        config = Checkpoint(self.source).config
-        heads = config.get("num_attention_heads") or 1
-        self._heads_per_value = heads // (config.get("num_key_value_heads") or heads)
+        self._heads_per_value = _heads_per_value(Checkpoint(self.source).config)
 
     def work(
         self,
-        number: int,
+        number: int,  # noqa: ARG002
         layer: torch.nn.Module,
         calibration: Calibration,
     ) -> None:
@@ -73,13 +71,13 @@ class _Scaling(Layerwise[AwqParams]):
                 folds.append(fold)
         found: dict[int, Scales] = {}
 
-        def search(at: range) -> None:
-            for number in at:
-                found[number] = self._searched(folds[number], seen)
+        def search(at: int) -> None:
+            found[at] = self._searched(folds[at], seen)
 
-        self.threads.share(search, [range(at, at + 1) for at in range(len(folds))])
-        for number, fold in enumerate(folds):
-            scales = found[number]
+        if folds:
+            self.threads.share(search, range(len(folds)))
+        for at, fold in enumerate(folds):
+            scales = found[at]
             self._errors |= dict.fromkeys(fold.readers, (scales.error, scales.plain_error))
             self._exponents.add(fold.exponents(scales.exponents))
 
@@ -159,6 +157,14 @@ class _Scaling(Layerwise[AwqParams]):
             if not self.is_stored(name, calibration.part(part)._parameters[own]):
                 return f"the checkpoint has {name} under another name"
         return ""
+
+
+def _heads_per_value(config: Mapping[str, Any]) -> int:
+    """Return how many heads of attention share their values."""
+    heads, values = (config.get(f"num_{kind}_heads") for kind in ("attention", "key_value"))
+    if isinstance(heads, int) and isinstance(values, int) and values > 0:
+        return max(heads // values, 1)
+    return 1
 
 
 def _reader(seen: Seen) -> Reader:
