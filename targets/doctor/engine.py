@@ -65,6 +65,8 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield from _registry(containers, machine)
     for toolchain in machine.toolchains:
         yield _image(containers, toolchain)
+    parents = {one.parent.lock: one.parent for one in machine.toolchains if one.parent is not None}
+    for toolchain in (*machine.toolchains, *parents.values()):
         yield from _superseded(client, toolchain)
     yield from _leftovers(client)
 

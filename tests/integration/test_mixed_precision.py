@@ -174,3 +174,27 @@ def test_a_rule_needs_no_data(
     # Of two layers an eighth is the first alone.
     wide = {name for name, bits in widths(work / "model_builder" / "output").items() if bits == 8}
     assert wide == {"lm_head.weight", "model.layers.0.mlp.down_proj.weight"}
+
+
+@pytest.mark.slow  # the tiny model above shares no weights, and is built for the CPU
+@pytest.mark.parametrize(
+    ("toolchain", "providers"),
+    [("toolchain_python", ("cpu", "cuda", "webgpu")), ("directml_python", ("dml",))],
+)
+def test_other_families_and_providers_mix_widths_too(
+    request: pytest.FixtureRequest,
+    tiny: Path,
+    tmp_path: Path,
+    toolchain: str,
+    providers: tuple[str, ...],
+) -> None:
+    python = request.getfixturevalue(toolchain)
+    warm_output(python, "tests.support.mixed_models", tiny, tmp_path, *providers)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) == 2 * len(providers)
+    for name, facts in found.items():
+        assert facts["problems"] == [], name
+        # Of two layers an eighth is the first alone; the builder joins query, key and value.
+        first = [f"/model/layers.0/{part}" for part in ("attn/qkv_proj", "mlp/down_proj")]
+        assert facts["int8"] == ["/lm_head", *first], name
+        assert facts.get("beside", 0) < 0.05, name

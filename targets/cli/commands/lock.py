@@ -101,6 +101,8 @@ def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:
         for platform in target.platforms:
             toolchain = target.toolchain(platform)
             by_lock.setdefault(installer(toolchain).lock, installer(toolchain))
+            if toolchain.parent is not None:
+                by_lock.setdefault(toolchain.parent.lock, toolchain.parent)
             by_lock.setdefault(toolchain.lock, toolchain)
     yield from by_lock.values()
 
