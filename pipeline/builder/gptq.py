@@ -14,10 +14,12 @@ any runtime reads the result. Outputs are rounded independently of each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
+from pipeline.builder.grid import Grid, Share
 from pipeline.weights.integers import Integers
 
 Array = Any
@@ -33,14 +35,6 @@ _LEAF = 64
 _SHRUNK = tuple(1 - 0.02 * step for step in range(16))
 """Parts of a block's range that are tried as the range of the integers: few weights that are cut
 off can cost less than coarser steps for all."""
-
-
-class Share(Protocol):
-    """Runs a function for each of some pieces of work: see
-    :meth:`pipeline.weights.threads.Threads.share`."""
-
-    def __call__(self, run: Callable[[range], None], work: Sequence[range], /) -> None:
-        """Run it for each piece of ``work``."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class Gptq:
 
         def some(rows: range) -> None:
             part = slice(rows.start, rows.stop)
-            scale, zero = self._grid(weight[part], importance)
+            scale, zero = self._chosen(weight[part], importance)
             scales[part], zeros[part] = scale, zero
             block_of = order // self.block_size
             found = self._in_order(
@@ -91,21 +85,15 @@ class Gptq:
         share(some, list(_pieces(outputs)))
         return Integers(values, scales, zeros, self.bits, self.block_size)
 
-    def nearest(self, weight: Array, gram: Array) -> Integers:
-        """Return ``weight`` with each number rounded by itself, with the same scales."""
-        import numpy as np
+    def nearest(self, weight: Array, scales: Array, zeros: Array) -> Array:
+        """Return ``weight`` with each number rounded by itself, with the ``scales`` and ``zeros``
+        of a rounded matrix."""
+        blocks = weight.reshape(len(weight), -1, self.block_size)
+        return self._grid.rounded(blocks, scales, zeros).reshape(weight.shape)
 
-        scales, zeros = self._grid(weight, np.diagonal(gram))
-        plain = Integers(
-            np.zeros(weight.shape, np.uint8), scales, zeros, self.bits, self.block_size
-        )
-        values = np.rint(weight / plain.spread(scales)) + plain.spread(zeros)
-        np.clip(values, 0, self._largest, out=values)
-        return Integers(values.astype(np.uint8), scales, zeros, self.bits, self.block_size)
-
-    @property
-    def _largest(self) -> int:
-        return (1 << self.bits) - 1
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.bits, self.symmetric)
 
     def _factor(self, gram: Array) -> Array:
         """Return ``U`` of the inverse of ``gram``, whose diagonal is raised.
@@ -132,7 +120,7 @@ class Gptq:
             errors = np.empty((last - first, weight.shape[1]), np.float32)
             for at in range(first, last):
                 whole = np.rint(weight[at] / scale[at]) + zero[at]
-                np.clip(whole, 0, self._largest, out=whole)
+                np.clip(whole, 0, self._grid.largest, out=whole)
                 values[at] = whole
                 error = (weight[at] - (whole - zero[at]) * scale[at]) / factor[at, at]
                 errors[at - first] = error
@@ -140,7 +128,7 @@ class Gptq:
             weight[last:] -= factor[first:last, last:].T @ errors
         return values
 
-    def _grid(self, weight: Array, importance: Array) -> tuple[Array, Array]:
+    def _chosen(self, weight: Array, importance: Array) -> tuple[Array, Array]:
         """Return scales and zero points of ``weight`` [outputs, inputs]: for each block those, of
         some that are tried, with the smallest sum of squared errors weighted by ``importance``."""
         import numpy as np
@@ -152,36 +140,14 @@ class Gptq:
         weights = weights + np.float32(self.damping) * weights.mean() + np.float32(1e-30)
         best = np.full(blocks.shape[:2], np.inf, np.float32)
         scales = np.ones(blocks.shape[:2], np.float16)
-        zeros = np.full(blocks.shape[:2], (self._largest + 1) // 2, np.uint8)
+        zeros = np.full(blocks.shape[:2], self._grid.middle, np.uint8)
         for part in _SHRUNK:
-            scale, zero = self._tried(blocks, np.float32(part))
-            wide, shift = scale.astype(np.float32)[..., None], zero.astype(np.float32)[..., None]
-            whole = np.rint(blocks / wide) + shift
-            np.clip(whole, 0, self._largest, out=whole)
-            error = (((whole - shift) * wide - blocks) ** 2 * weights).sum(axis=2)
+            scale, zero = self._grid.range_of(blocks, part)
+            error = ((self._grid.rounded(blocks, scale, zero) - blocks) ** 2 * weights).sum(axis=2)
             better = error < best
             for kept, new in ((best, error), (scales, scale), (zeros, zero)):
                 np.copyto(kept, new, where=better)
         return scales, zeros
-
-    def _tried(self, blocks: Array, part: Array) -> tuple[Array, Array]:
-        """Return fp16 scales and zero points with which ``part`` of each block's range is that of
-        the integers."""
-        import numpy as np
-
-        low, high = blocks.min(axis=2), blocks.max(axis=2)
-        middle = (self._largest + 1) // 2
-        if self.symmetric:
-            # The end with one step more is for the weight of largest magnitude: a scale may be
-            # negative.
-            furthest = np.where(-low > high, low, high)
-            scale = _usable(part * furthest / np.float32(-middle))
-            return scale, np.full(scale.shape, middle, np.uint8)
-        low, high = np.minimum(low, 0) * part, np.maximum(high, 0) * part
-        scale = _usable((high - low) / np.float32(self._largest))
-        zero = np.rint(-low / scale.astype(np.float32))
-        # The format stores a zero point less one.
-        return scale, np.clip(zero, 1, self._largest).astype(np.uint8)
 
 
 def error_of(weight: Array, rounded: Array, gram: Array) -> float:
@@ -195,17 +161,6 @@ def error_of(weight: Array, rounded: Array, gram: Array) -> float:
     inputs = gram.astype(np.float32)
     whole = size(weight)
     return (max(size(weight - rounded), 0.0) / whole) ** 0.5 if whole > 0 else 0.0
-
-
-def _usable(scale: Array) -> Array:
-    """Return ``scale`` in fp16, with 1 for blocks that it has no scale for, whose weights are next
-    to zero."""
-    import numpy as np
-
-    narrow = scale.astype(np.float16)
-    if not np.isfinite(narrow).all():
-        raise ValueError("its weights are too large for scales in fp16")
-    return np.where(narrow == 0, np.float16(1), narrow)
 
 
 def _pieces(outputs: int) -> Iterator[range]:

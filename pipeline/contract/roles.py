@@ -24,6 +24,7 @@ Role = Literal[
     "float_reference",
     "merged_reference",
     "adapted_reference",
+    "unscaled_reference",
     "merged",
     "unmerged",
     "merged_adapter",
@@ -44,13 +45,14 @@ Subject = Literal[
     "exported",
     "merged",
     "unmerged",
+    "unscaled",
 ]
 """What a role is of: no model at all; the artifact; the base model; the adapter that the artifact
 keeps separate; the widths, or the integers, that a pass chose for its weights; the checkpoint that
 the artifact was made from (with an adapter, that it was trained on); what an export without
 quantization is made of: that, or where the artifact keeps an adapter separate, base and adapter;
-what the last merge made; base and adapter of that merge. A separate adapter is merged for the
-checks."""
+what the last merge made; base and adapter of that merge; the checkpoint before its weights were
+scaled. A separate adapter is merged for the checks."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ ROLES: Mapping[Role, RoleSource] = {
     "merged_reference": RoleSource("merged", "reference", "reference-merged", same_as="reference"),
     "adapted_reference": RoleSource(
         "unmerged", "adapted_reference", "adapted_reference", beside="merged_reference"
+    ),
+    "unscaled_reference": RoleSource(
+        "unscaled", "reference", "reference-unscaled", same_as="merged_reference"
     ),
     "merged": RoleSource("merged", travels=False),
     "unmerged": RoleSource("unmerged", travels=False),

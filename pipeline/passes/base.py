@@ -54,6 +54,9 @@ class BasePass(ABC, Generic[P]):
     trains: ClassVar[bool] = False
     """Whether its output comes from training: reproducible on the same kind of CPU, but not in
     general on another."""
+    keeps_function: ClassVar[bool] = False
+    """Whether the checkpoint that it makes computes what the one that it reads does; the check
+    ``scaling`` proves it."""
     added_by_planner: ClassVar[bool] = False
     """Whether it is added where it is needed; a config cannot name it."""
     enforces: ClassVar[tuple[str, ...]] = ()

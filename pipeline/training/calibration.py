@@ -19,6 +19,8 @@ from pipeline.training.streamed import Unit, layers_of, parts_of_model
 
 _AT_ONCE = 1 << 12
 """Tokens that are run at once."""
+_TRIED = 64
+"""Tokens of the row that layers are tried on."""
 
 
 @dataclass
@@ -80,6 +82,8 @@ class Calibration:
         with self.loaded(model.base_model):
             inner = model.base_model
             self.batches = [_prepared(inner, self.layers, batch) for batch in _batches(rows)]
+            usual = sorted(rows, key=len)[len(rows) // 2]
+            self._tried = _prepared(inner, self.layers, [usual[:_TRIED]])
 
     @property
     def rows(self) -> list[slice]:
@@ -102,10 +106,14 @@ class Calibration:
             for unit in others:
                 unit.forget()
 
-    def module_of(self, name: str) -> torch.nn.Module:
-        """Return the part of the model with the weight ``name``."""
-        module: torch.nn.Module = self._model.get_submodule(name.removesuffix(".weight"))
+    def part(self, name: str) -> torch.nn.Module:
+        """Return the part of the model with this name."""
+        module: torch.nn.Module = self._model.get_submodule(name)
         return module
+
+    def tried(self, layer: torch.nn.Module) -> torch.Tensor:
+        """Return what ``layer``, which has its weights, makes of one short row."""
+        return self._seen(layer, self._tried)
 
     def seen(self, layer: torch.nn.Module) -> dict[str, Seen]:
         """Run ``layer``, which has its weights; return its matrices by the names of their weights,
@@ -148,7 +156,7 @@ class Calibration:
 
     def advance(self, layer: torch.nn.Module) -> None:
         """Run ``layer``, which has its weights, for what the next one reads."""
-        for batch in self.batches:
+        for batch in (*self.batches, self._tried):
             batch.hidden = self._seen(layer, batch)
 
     def _seen(self, layer: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -187,7 +195,9 @@ def _prepared(inner: Any, layers: Sequence[Any], rows: Sequence[Sequence[int]]) 
         inner(input_ids=ids, use_cache=False)
     if len(batch.calls) != len(layers):
         raise StepError(
-            "the model does not run each of its layers once", "use it without gptq", "bad_input"
+            "the model does not run each of its layers once",
+            "build it without this pass",
+            "bad_input",
         )
     return batch
 

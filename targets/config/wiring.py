@@ -11,6 +11,7 @@ from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, CHOICES, Kind
 from pipeline.training.gptq_params import GptqParams
+from pipeline.training.layerwise_params import LayerwiseParams
 from targets.config.chain import Chain, PassCall
 from targets.config.source_map import KeyPath
 
@@ -48,6 +49,8 @@ def wiring_mistakes(
             if call.keeps_adapter and kind == "adapter":
                 yield from _separation_mistakes(call, unused.get("adapter"), chain)
             unused.pop(kind, None)
+        if call.implementation.keeps_function:
+            yield from _scaling_mistakes(call, unused.get("adapter"), chain)
         for kind in call.implementation.may_consume.values():
             if kind not in unused:
                 continue
@@ -86,41 +89,72 @@ def wiring_mistakes(
         yield ChainMistake("a pass has the same name", ("checks", name))
 
 
+def _scaling_mistakes(
+    scaling: PassCall, trained: PassCall | None, chain: Chain
+) -> Iterator[ChainMistake]:
+    """Yield why ``scaling`` weights is not of use where it stands."""
+    path = ("passes", scaling.name)
+    if trained is not None:
+        yield ChainMistake(
+            f"the adapter made by '{trained.name}' is for the weights as they are",
+            path,
+            "put merge before it",
+        )
+        return
+    for following in chain.passes[chain.passes.index(scaling) + 1 :]:
+        if following.implementation.produces in ("checkpoint", "adapter"):
+            message = f"'{following.name}' changes the weights after they were scaled"
+            yield ChainMistake(message, path, f"put it after '{following.name}'")
+            return
+        if isinstance(following.params, ModelBuilderParams):
+            yield from _grid_mistakes(scaling, following)
+            return
+
+
 def _rounding_mistakes(rounding: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
     """Yield why ``builder`` cannot write the integers that ``rounding`` chooses."""
     chosen, built = rounding.params, builder.params
     if not (isinstance(chosen, GptqParams) and isinstance(built, ModelBuilderParams)):
         return
     of_builder = ("passes", builder.name)
-    if built.precision != chosen.precision:
-        yield ChainMistake(
-            f"'{rounding.name}' rounds to {chosen.precision}, and this is {built.precision}",
-            (*of_builder, "precision"),
-            f'set precision = "{built.precision}" there, or "{chosen.precision}" here',
-        )
-    elif built.block_size != chosen.block_size:
-        yield ChainMistake(
-            f"'{rounding.name}' has blocks of {chosen.block_size}, and this of {built.block_size}",
-            (*of_builder, "block_size"),
-            "give both the same block_size",
-        )
+    yield from _grid_mistakes(rounding, builder)
     if built.mixes_layers:
         yield ChainMistake(
             f"it keeps some layers in another width than '{rounding.name}' rounds them to",
             (*of_builder, "mixed_precision" if built.mixed_precision else "algorithm"),
             "use algorithm k_quant or k_quant_last",
         )
-    if not chosen.symmetric and not built.has_zero_points:
-        yield ChainMistake(
-            f"'{rounding.name}' chooses zero points, and this stores none",
-            (*of_builder, "symmetric"),
-            "set symmetric = true there, or symmetric = false here",
-        )
     if built.bf16_io:
         yield ChainMistake(
             f"bf16 cannot hold the scales of '{rounding.name}', which are fp16",
             (*of_builder, "bf16_io"),
             "remove one of the two",
+        )
+
+
+def _grid_mistakes(before: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
+    """Yield where ``builder`` does not round to what the pass ``before`` works for."""
+    chosen, built = before.params, builder.params
+    if not (isinstance(chosen, LayerwiseParams) and isinstance(built, ModelBuilderParams)):
+        return
+    of_builder = ("passes", builder.name)
+    if built.precision != chosen.precision:
+        yield ChainMistake(
+            f"'{before.name}' is for {chosen.precision}, and this is {built.precision}",
+            (*of_builder, "precision"),
+            f'set precision = "{built.precision}" there, or "{chosen.precision}" here',
+        )
+    elif built.block_size != chosen.block_size:
+        yield ChainMistake(
+            f"'{before.name}' has blocks of {chosen.block_size}, and this of {built.block_size}",
+            (*of_builder, "block_size"),
+            "give both the same block_size",
+        )
+    if not chosen.symmetric and not built.has_zero_points:
+        yield ChainMistake(
+            f"'{before.name}' is for zero points, and this stores none",
+            (*of_builder, "symmetric"),
+            "set symmetric = true there, or symmetric = false here",
         )
 
 

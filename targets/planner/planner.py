@@ -91,6 +91,7 @@ class Planner:
         built_from = newest.get("checkpoint") or self._original
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
+        unscaled: Input | None = None
         for call in self._chain.passes:
             consumed = call.implementation.consumes
             optional = call.implementation.may_consume
@@ -110,12 +111,13 @@ class Planner:
             if call.implementation.produces == "checkpoint":
                 for choice in CHOICES:
                     newest.pop(choice, None)  # it is of the checkpoint before
+                unscaled = inputs["model"] if call.implementation.keeps_function else None
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.artifact_kind
         tuned = built_from if kind == "onnx" else newest.get("checkpoint")
         self._add_checks(
-            base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge
+            base if self._chain.base_kind == "checkpoint" else None, tuned, newest, merge, unscaled
         )
         self._known_code.save()
         elsewhere = (self._cache, self._shared, self._left)
@@ -282,14 +284,18 @@ class Planner:
         tuned: Input | None,
         newest: Mapping[Kind, Input],
         merge: _Merge | None,
+        unscaled: Input | None,
     ) -> None:
         """Add the checks that can judge the artifact, and the passes that only they need.
 
         ``tuned`` is the checkpoint that the artifact was made from; ``None``, as ``base`` is, for a
-        ready ONNX model of which the config does not say so. ``merge`` is the last merge.
+        ready ONNX model of which the config does not say so. ``merge`` is the last merge,
+        ``unscaled`` the checkpoint that was scaled last.
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
+        if unscaled is not None:
+            subjects["unscaled"] = {"model": unscaled}
         choices = {choice: newest[choice] for choice in CHOICES if choice in newest}
         subjects |= {choice: {"model": made} for choice, made in choices.items()}
         missing = self._missing_roles(subjects)

@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import stdev
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from pipeline.evaluation.scores import Answer
+from pipeline.run.registry import check_types, load_check
 from pipeline.statistics.paired import compare_paired
 from targets.cache import Cache
 from targets.figures import duration, percent, size
@@ -36,11 +38,13 @@ empty result cache, toolchain and model being there. Peak memory is the largest 
 step."""
 _HOW_WAYS = """\
 The fine-tuned model of the section above, built with these lines below `[passes.model_builder]`, or
-after lines below `[passes.gptq]`, and asked the same prompts. Lost: points of accuracy against the
-unquantized export. Perplexity is that of the expected answers. Won: points of accuracy against the
-builder's `default`, with the 95 % interval of the paired comparison. Time and memory are those of
-the passes that quantize."""
-_COLUMNS = ("way", "accuracy", "lost", "won", "perplexity", "size", "time", "memory")
+after lines below `[passes.awq]` and `[passes.gptq]`, and asked the same prompts. Lost: points of
+accuracy against the unquantized export. Perplexity is that of the expected answers. Won: points of
+accuracy, and less: percent of perplexity, against the builder's `default`, with the 95 % intervals
+of the paired comparisons. Time and memory are those of the passes that quantize."""
+_COLUMNS = ("way", "accuracy", "lost", "won", "perplexity", "less", "size", "time", "memory")
+_BEFORE = ("awq", "gptq")
+"""Passes that may stand before the builder, in their order."""
 _TABLE = '[passes.model_builder]\nprecision = "int4"\n'
 _DEFAULT = "default"
 
@@ -52,13 +56,20 @@ class Way(NamedTuple):
     """Of ``model_builder``."""
     gptq: str | None = None
     """Of a ``gptq`` before it; ``None`` for none."""
+    awq: str | None = None
+    """Of an ``awq`` before these."""
 
 
+_PLAIN, _SYMMETRIC = 'algorithm = "default"', "symmetric = true"
 WAYS = {
     "k_quant": Way(),
-    _DEFAULT: Way('algorithm = "default"'),
+    _DEFAULT: Way(_PLAIN),
     "gptq": Way(gptq=""),
-    "gptq-symmetric": Way('algorithm = "default"', gptq="symmetric = true"),
+    "gptq-symmetric": Way(_PLAIN, gptq=_SYMMETRIC),
+    "awq": Way(awq=""),
+    "awq-symmetric": Way(_PLAIN, awq=_SYMMETRIC),
+    "awq-gptq": Way(gptq="", awq=""),
+    "awq-gptq-symmetric": Way(_PLAIN, gptq=_SYMMETRIC, awq=_SYMMETRIC),
     "asymmetric": Way('algorithm = "default", symmetric = false'),
     "block-128": Way("block_size = 128"),
     "last": Way('algorithm = "k_quant_last"'),
@@ -126,11 +137,12 @@ def _ways(names: Sequence[str], cache: Path, scratch: Path) -> Iterator[str]:
     for name, report in reports.items():
         quality: Mapping[str, Any] = report.quality or {}
         lost = next(one.value for one in report.checks if one.name == "accuracy_loss")
-        steps = [one for one in report.passes if one.name in ("gptq", "model_builder")]
+        steps = [one for one in report.passes if one.name in (*_BEFORE, "model_builder")]
         yield (
             f"| {_shown(WAYS[name])} "
             f"| {percent(quality.get('artifact'))} | {100 * (lost or 0):.1f} "
             f"| {_won(asked[name], asked.get(_DEFAULT))} | {_perplexity(asked[name]):.3f} "
+            f"| {_less(asked[name], asked.get(_DEFAULT))} "
             f"| {size(report.size_bytes)} | {duration(sum(step.seconds for step in steps))} "
             f"| {size(max(step.peak_rss_bytes for step in steps))} |"
         )
@@ -154,6 +166,18 @@ def _won(ours: Sequence[Answer], theirs: Sequence[Answer] | None) -> str:
     return f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
+def _less(ours: Sequence[Answer], theirs: Sequence[Answer] | None) -> str:
+    """Return by how much perplexity is less, in percent, with the interval over answers of the
+    paired comparison (of a ratio of sums, by the normal distribution)."""
+    if theirs is None or ours == theirs:
+        return ""
+    tokens = sum(answer.tokens for answer in ours)
+    gained = [one.logprob - other.logprob for one, other in zip(ours, theirs, strict=True)]
+    middle, wide = sum(gained) / tokens, 1.96 * len(gained) ** 0.5 * stdev(gained) / tokens
+    low, mean, high = (100 * -math.expm1(-one) for one in (middle - wide, middle, middle + wide))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def _perplexity(answers: Sequence[Answer]) -> float:
     tokens = sum(answer.tokens for answer in answers)
     return math.exp(-sum(answer.logprob for answer in answers) / tokens)
@@ -161,29 +185,38 @@ def _perplexity(answers: Sequence[Answer]) -> float:
 
 def _shown(way: Way) -> str:
     """Return the lines of ``way`` as a page has them."""
-    shown = ", ".join(f"`{line}`" for line in way.builder.split(", ") if line)
-    if way.gptq is None:
-        return shown or "as shipped"
-    before = ", ".join(f"`{line}`" for line in way.gptq.split(", ") if line)
-    return f"`gptq`{f' with {before}' if before else ''}{f'; {shown}' if shown else ''}"
+    tables = []
+    for name in _BEFORE:
+        lines = getattr(way, name)
+        if lines is not None:
+            tables.append(f"`{name}`{f' with {_listed(lines)}' if lines else ''}")
+    if way.builder:
+        tables.append(_listed(way.builder))
+    return "; ".join(tables) or "as shipped"
+
+
+def _listed(lines: str) -> str:
+    return ", ".join(f"`{line}`" for line in lines.split(", "))
 
 
 def _built_one_way(plain: str, way: Way, cache: Path, folder: Path) -> Report:
     """Build in one ``way``; what it loses is a figure, and fails no check."""
     lines = "\n".join(way.builder.split(", "))
     kept = _TABLE if "precision" not in way.builder else "[passes.model_builder]\n"
-    if way.gptq is not None:
-        rounding = "\n".join(way.gptq.split(", "))
-        kept = f"[passes.gptq]\n{rounding}\n\n{kept}"
+    for name in reversed(_BEFORE):
+        if getattr(way, name) is not None:
+            before = "\n".join(getattr(way, name).split(", "))
+            kept = f"[passes.{name}]\n{before}\n\n{kept}"
     folder.mkdir()
     config = folder / CONFIG.name
     for beside in ("models", "tone.jsonl"):
         (folder / beside).symlink_to(CONFIG.parent / beside)
     # Only accuracy is asked for; top-level keys stand before all tables.
-    skipped = "conversion generation graph latency memory merging provider quantization size"
+    skipped = [name for name in check_types() if load_check(name).runs_by_default]
+    skipped.remove("quality")
     config.write_text(
         plain.replace(_TABLE, f"{kept}{lines}\n")
-        .replace("seed = 0\n", f"seed = 0\nskip_checks = {skipped.split()}\n".replace("'", '"'), 1)
+        .replace("seed = 0\n", f"seed = 0\nskip_checks = {skipped}\n".replace("'", '"'), 1)
         .replace(_LIMITS, _NO_LIMITS)
         .replace("[checks.latency]\nlengths = [128]\n", ""),
         "utf-8",

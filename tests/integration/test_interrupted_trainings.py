@@ -92,19 +92,20 @@ def test_on_tokens_that_a_step_made_it_ends_with_the_bytes_of_one_that_made_its_
     assert _curves(found) == _curves(right)
 
 
+@pytest.mark.parametrize("kind", ["gptq", "awq"])
 def test_rounding_goes_on_after_the_layers_that_were_done(
-    toolchain_python: Path, material: Path, tmp_path: Path
+    toolchain_python: Path, material: Path, tmp_path: Path, kind: str
 ) -> None:
-    whole = _step("gptq", {})
+    whole = _step(kind, {})
     plans.must_run(toolchain_python, tmp_path / "whole", material, [whole])
-    killed = _step("gptq", {"save_layers": 1})
+    killed = _step(kind, {"save_layers": 1})
     run = _Runs(toolchain_python, material, tmp_path / "killed", killed)
     code, events = run.killed(1, 0)
     assert code == -9, events
     code, events = run.once()
     assert code == 0, events
     assert [note for note in _notes(events) if "goes on after layer 1, " in note]
-    found, right = (plans.result(tmp_path / kind, "gptq") for kind in ("killed", "whole"))
+    found, right = (plans.result(tmp_path / name, kind) for name in ("killed", "whole"))
     assert found.files == right.files
     assert found.metrics == {**right.metrics, "save_layers": 1}
 

@@ -13,7 +13,7 @@ from targets.config.olive.sets import unique
 
 PASSES = (
     *("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ"),
-    *("MergeAdapterWeights", "SelectiveMixedPrecision", "Gptq", "Rtn"),
+    *("MergeAdapterWeights", "SelectiveMixedPrecision", "AutoAWQQuantizer", "Gptq", "Rtn"),
     *("ModelBuilder", "GraphSurgeries", "ExtractAdapters"),
 )
 """Olive's passes that Quern supports, for suggestions."""

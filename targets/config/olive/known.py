@@ -7,7 +7,7 @@ from pipeline.contract.suggest import did_you_mean
 _BUILDER = "ModelBuilder makes the ONNX graph in one step"
 _FUSED = "ModelBuilder's graph is fused already; remove it"
 _INT4 = 'ModelBuilder with "precision": "int4" quantizes to 4 bits'
-_BEFORE = "put it before ModelBuilder, which then writes what it chooses"
+_BEFORE = "put it before ModelBuilder, which then writes what it makes"
 _RTN = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "rtn" rounds in blocks too'
 _K_QUANT = 'ModelBuilder with "precision": "int4" and "int4_algo_config": "k_quant" is the nearest'
 _INT8 = 'ModelBuilder with "precision": "int8" or "int4" quantizes the weights'
@@ -21,7 +21,7 @@ ALTERNATIVES = {
     "AimetQuantization": _HARDWARE,
     "AitkPython": "it runs a script of the AI Toolkit's; write it as a pass of your own",
     "AppendPrePostProcessingOps": _NONE,
-    "AutoAWQQuantizer": _INT4,
+    "AutoAWQQuantizer": _BEFORE,
     "AutoClip": _INT4,
     "CaptureLayerAnnotations": _HARDWARE,
     "CaptureSplitInfo": _HARDWARE,

@@ -1,4 +1,5 @@
-"""Translates Gptq, GptqModel and GptqQuantizer: rounding with data, before ModelBuilder."""
+"""Translates Gptq, GptqModel, GptqQuantizer and AutoAWQQuantizer: what is done with data before
+ModelBuilder rounds."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from targets.config.olive.draft import Draft
-from targets.config.olive.node import Fields
+from targets.config.olive.node import Fields, Node
 from targets.config.olive.training import TrainingData
 from targets.config.source_map import KeyPath, dotted
 
@@ -45,23 +46,40 @@ _REFUSED = {
 }
 
 
+AWQ = "autoawqquantizer"
+"""Olive's pass that scales, by its lower-case name."""
+_AWQ_GROUP_SIZE = 128
+_AWQ_IDLE = {
+    "version": "ModelBuilder writes the weights as its kernels read them",
+    "duo_scaling": "factors by inputs and weights are tried, and those by inputs alone",
+    "input_model_dtype": "what is scaled is in fp32, which ModelBuilder rounds",
+    "export_compatible": "it makes a checkpoint of floats, which ModelBuilder rounds",
+    "pack_model_for_onnx_conversion": "it makes a checkpoint of floats, which ModelBuilder rounds",
+}
+
+
+def translate_awq(fields: Fields, place: KeyPath, draft: Draft) -> TrainingData | None:
+    """Write an ``awq`` pass; return which data set it names, if it names one."""
+    _grid(fields.take("w_bit"), fields.take("q_group_size"), _AWQ_GROUP_SIZE, fields, place, draft)
+    zero_point = fields.take("zero_point")
+    value = False if zero_point is None else not zero_point.flag()
+    draft.set((*place, "symmetric"), value, zero_point)
+    left = fields.take("modules_to_not_convert")
+    if left is not None and left.raw:
+        left.refuse(
+            "every matrix that ModelBuilder rounds is scaled",
+            "name their nodes in nodes_to_exclude of a TOML config",
+        )
+    elif left is not None:
+        left.no_effect("it is empty")
+    fields.ignore(_AWQ_IDLE)
+    return _data_of(fields)
+
+
 def translate_gptq(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> TrainingData | None:
     """Write a ``gptq`` pass; return which data set it names, if it names one."""
     defaults = KINDS[kind]
-    bits, size = fields.take("bits"), fields.take("group_size")
-    wide = None if bits is None else bits.number()
-    if bits is not None and wide not in (4, 8):
-        bits.refuse("weights of 4 or 8 bits can be stored", "write 4 or 8")
-    elif bits is not None:
-        draft.set((*place, "precision"), f"int{wide}", bits)
-    block = defaults.group_size if size is None else size.number()
-    if block == -1:
-        (size or fields.owner).refuse(
-            "one scale for a whole row: the runtime has blocks of 16 to 256 weights",
-            "write a group_size of 32 or 128",
-        )
-    else:
-        draft.set((*place, "block_size"), block, size)
+    _grid(fields.take("bits"), fields.take("group_size"), defaults.group_size, fields, place, draft)
     symmetric = fields.take("sym")
     value = defaults.symmetric if symmetric is None else symmetric.flag()
     draft.set((*place, "symmetric"), value, symmetric)
@@ -75,20 +93,43 @@ def translate_gptq(kind: str, fields: Fields, place: KeyPath, draft: Draft) -> T
         elif node is not None:
             node.no_effect("it is empty")
     fields.ignore(_IDLE)
+    return _data_of(fields)
+
+
+def _grid(
+    bits: Node | None, size: Node | None, default: int, fields: Fields, place: KeyPath, draft: Draft
+) -> None:
+    """Write to what weights are rounded; ``default`` is Olive's size of a block."""
+    wide = None if bits is None else bits.number()
+    if bits is not None and wide not in (4, 8):
+        bits.refuse("weights of 4 or 8 bits can be stored", "write 4 or 8")
+    elif bits is not None:
+        draft.set((*place, "precision"), f"int{wide}", bits)
+    block = default if size is None else size.number()
+    if block == -1:
+        (size or fields.owner).refuse(
+            "one scale for a whole row: the runtime has blocks of 16 to 256 weights",
+            "write a group size of 32 or 128",
+        )
+    else:
+        draft.set((*place, "block_size"), block, size)
+
+
+def _data_of(fields: Fields) -> TrainingData | None:
     data = fields.take("data_config")
     return None if data is None else TrainingData(data, None, None, None, measures=False)
 
 
 def settle_builder(place: KeyPath, draft: Draft) -> None:
-    """Give the builder at ``place`` the blocks of the pass that rounds before it: Olive's takes
-    them from the checkpoint."""
+    """Give the builder at ``place`` the blocks of the pass before it that works for rounding:
+    Olive's takes them from the checkpoint."""
     for name, table in draft.document.get("passes", {}).items():
-        if table.get("type", name) == "gptq" and draft.get((*place, "block_size")) is None:
+        if table.get("type", name) in ("awq", "gptq") and draft.get((*place, "block_size")) is None:
             draft.derive((*place, "block_size"), table.get("block_size"))
 
 
 def without_data(place: KeyPath, draft: Draft) -> None:
-    """Say what a pass that rounds looks at where a file names nothing."""
+    """Say what such a pass looks at where a file names nothing."""
     draft.ledger.default(
         dotted(place), "plain English that comes with Quern is looked at; Olive fetches wikitext"
     )

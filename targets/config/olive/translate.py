@@ -261,9 +261,12 @@ class _Flow:
             self._typed(kind, KINDS[lower], place)
             trainings.append((one, translate_training(lower, fields, place, self._draft)))
             fields.refuse_rest(str(kind.raw))
-        elif lower in rounding.KINDS and not self._is_built():
-            self._typed(kind, "gptq", place)
-            named = rounding.translate_gptq(lower, fields, place, self._draft)
+        elif lower in (rounding.AWQ, *rounding.KINDS) and not self._is_built():
+            self._typed(kind, "awq" if lower == rounding.AWQ else "gptq", place)
+            if lower == rounding.AWQ:
+                named = rounding.translate_awq(fields, place, self._draft)
+            else:
+                named = rounding.translate_gptq(lower, fields, place, self._draft)
             if named is not None:
                 trainings.append((one, named))
             elif not trainings:

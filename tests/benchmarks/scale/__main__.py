@@ -29,6 +29,7 @@ from tests.benchmarks.scale import (
     merge,
     one_step,
     proofs,
+    rounding,
     speed,
     training,
     whole,
@@ -45,6 +46,7 @@ PARTS: Mapping[str, Callable[[World], Section]] = {
     "proofs": proofs.measure,
     "whole": whole.measure,
     "limits": limits.measure,
+    "rounding": rounding.measure,
 }
 USUAL = ("builder", "one-step", "whole", "limits")
 """The parts that are measured unless told."""

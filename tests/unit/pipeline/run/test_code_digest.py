@@ -170,7 +170,8 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
 
 
 ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
-PREPARING = ALL_OF_TRAINING | {"gptq", "mixed_precision", "render_rows", "tokenize"}
+ROUNDING = {"awq", "gptq", "mixed_precision"}
+PREPARING = ALL_OF_TRAINING | ROUNDING | {"render_rows", "tokenize"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 
@@ -198,7 +199,7 @@ SERVING = {"serve"}
         # Data: what trains on rows, and what asks about them.
         ("data/split.py", PREPARING | ASKING | {"tune"}),
         ("data/tokenize.py", PREPARING | ASKING | {"generate", "read", "tune"}),
-        ("data/sequences.py", PREPARING - {"gptq", "mixed_precision"}),
+        ("data/sequences.py", PREPARING - ROUNDING),
         ("data/hub.py", {"fetch_rows", "rows"}),
         ("contract/data_spec.py", PREPARING | ASKING | {"generate", "read", "rows", "tune"}),
         # The parts of a build.
@@ -262,6 +263,7 @@ def test_real_checks_depend_on_what_they_measure_with() -> None:
     for name in check_types():
         files = {path.name for path in digests.files(step_module("check", name))}
         assert {f"{name}.py", "base.py"} <= files
-        # A size is that of the files, merges and readings are judged by figures that are there, and
-        # what is built again is compared byte by byte.
-        assert "session.py" in files or name in {"size", "merging", "general", "rebuild"}
+        # A size is that of the files; merges, scaled weights and readings are judged by figures
+        # that are there, and what is built again is compared byte by byte.
+        others = {"size", "merging", "scaling", "general", "rebuild"}
+        assert "session.py" in files or name in others

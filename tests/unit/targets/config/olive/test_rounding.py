@@ -80,3 +80,44 @@ def test_without_data_it_looks_at_what_comes_with_quern() -> None:
         del raw["passes"][name]
     assert refusals(raw) == {}
     assert "plain English" in translated(raw).ledger.defaults["passes.round"]
+
+
+def test_autoawq_becomes_awq_with_olives_numbers() -> None:
+    raw = rounded(
+        {
+            "w_bit": 4,
+            "q_group_size": 64,
+            "zero_point": False,
+            "duo_scaling": True,
+            "version": "gemv",
+        },
+        "AutoAWQQuantizer",
+    )
+    made = document(raw)["passes"]
+    assert made["round"] == {
+        "type": "awq",
+        "precision": "int4",
+        "block_size": 64,
+        "symmetric": True,
+    }
+    assert made["builder"]["block_size"] == 64
+    said, why = state(translated(raw), "passes", "round", "config", "version")
+    assert said is State.NO_EFFECT
+    assert why
+    made = document(rounded({}, "AutoAWQQuantizer"))["passes"]
+    assert (made["round"]["block_size"], made["round"]["symmetric"]) == (128, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "said"),
+    [
+        ({"q_group_size": -1}, "q_group_size", "one scale for a whole row"),
+        ({"w_bit": 3}, "w_bit", "4 or 8 bits"),
+        ({"modules_to_not_convert": ["lm_head"]}, "modules_to_not_convert", "every matrix"),
+        ({"damp_percent": 0.1}, "damp_percent", ""),
+    ],
+)
+def test_what_cannot_be_scaled_so_is_refused(options: dict[str, Any], key: str, said: str) -> None:
+    found = refusals(rounded(options, "AutoAWQQuantizer"))
+    (refused,) = [text for path, text in found.items() if f".config.{key}" in path]
+    assert said in refused
