@@ -246,6 +246,12 @@ def bench_data(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.data")
 
 
+@nox.session(name="bench-growth")
+def bench_growth(session: nox.Session) -> None:
+    """Measure and draw how time and memory grow with rows, weights, targets and builds at once."""
+    command(session, module="tests.benchmarks.growth", lock_file="requirements-bench.lock")
+
+
 @nox.session(name="bench-job")
 def bench_job(session: nox.Session) -> None:
     """Measure a job on a fresh machine, from its clone to the artifact."""

@@ -1,5 +1,6 @@
 """``python -m targets COMMAND``: what every nox session calls."""
 
+import atexit
 import gc
 import os
 
@@ -14,6 +15,8 @@ def main(program: str) -> None:
     # Imports make many objects that stay: looking for rubbish among them again and again took a
     # tenth of a command's time.
     gc.set_threshold(100_000)
+    # At the end, all of them would be looked at once more.
+    atexit.register(gc.freeze)
     with heeding_first_signal():
         # Looking for plugins of pydantic takes a while, and one could change what a config means.
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

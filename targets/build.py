@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.contract.events import Event, StepFinished
 from pipeline.contract.kinds import ARTIFACT_WORDS
@@ -28,13 +29,13 @@ from targets.device_checks.parcel import pack
 from targets.devices.device import Device
 from targets.disk import Need, may_write, require_room
 from targets.errors import ConfigError
+from targets.known_pages import KnownPages
 from targets.machine import cpu_name, threads
 from targets.place import Place, places_by_name
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import disk_needs, disk_space
 from targets.planner.planner import Planner
 from targets.planner.shared_steps import may_stay, needed_outputs, travels
-from targets.remote.shared_cache import SharedCache
 from targets.report.compose_report import compose
 from targets.report.dist import write_dist
 from targets.report.report_schema import Report
@@ -54,6 +55,9 @@ from targets.systems.left_outputs import LeftOutputs
 from targets.systems.machines import gpus_of
 from targets.toolchain.toolchain import ToolchainRecord
 from targets.view import View
+
+if TYPE_CHECKING:
+    from targets.remote.shared_cache import SharedCache
 
 
 @dataclass(frozen=True)
@@ -183,12 +187,16 @@ class Builder:
         """Yield the disk space that the build needs, in the order in which it is used."""
         for place in self._needed(plan).values():
             yield from runtime.needs(place.toolchain)
+        for packages in plan.missing_packages:
+            yield from packages.needs(self._cache.root)
         yield from disk_needs(plan, self._cache.root, dist, self._staying(plan))
 
     def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
         note = runtime.limits_note()
         if note:
             self._view.say(note)
+        for packages in plan.missing_packages:
+            packages.ensure(self._cache.root, self._view.say)
         return {
             name: runtime.prepare(place.toolchain, self._view.say)
             for name, place in self._needed(plan).items()
@@ -338,19 +346,26 @@ class Builder:
             report = self._with_checked(report, brought)
         text = brought.read_text("utf-8") if report.checked is not None else None
 
-        def complete(folder: Path) -> None:
-            if plan.artifact_kind == "onnx":
-                # A plan need not wait for the library of templates.
-                from targets.use.write_use import write_use
+        pages = KnownPages(self._cache.pages, self._cache.digests)
+        main = self._loaded.main_data
+        spec = self._loaded.config.data[main] if main else None
 
+        def complete(folder: Path) -> None:
+            def render() -> dict[str, str]:
+                # Who renders nothing need not wait for the library of templates.
+                from targets.use.write_use import files_beside
+
+                return files_beside(folder, report, spec)
+
+            if plan.artifact_kind == "onnx":
                 pack(folder, plan, results, lambda source: self._output(plan, source.step))
-                main = self._loaded.main_data
-                write_use(folder, report, self._loaded.config.data[main] if main else None)
+                asked = spec.model_dump_json() if spec is not None else ""
+                pages.write(folder, ["use", report.model_dump_json(), asked], render)
             if text is not None:
                 replace_file(folder / CHECKED_FILE, text)
 
         artifact = self._output(plan, plan.artifact)
-        folder = write_dist(dist, report, artifact, self._cache.digests, complete)
+        folder = write_dist(dist, report, artifact, self._cache.digests, complete, pages)
         return BuildOutcome(report, folder, plan, results)
 
     def _output(self, plan: BuildPlan, name: str) -> Path:

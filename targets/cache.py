@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -41,12 +40,12 @@ from pydantic import ValidationError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, StepResult, read_result
-from targets.atomic import remove_partial_files, remove_tree, replace_file
+from targets.atomic import link_or_copy, remove_partial_files, remove_tree, replace_file
 from targets.digests import Digests
 from targets.disk import may_write
 from targets.errors import Interrupted, PassFailed
 from targets.intake import take_in
-from targets.locks import Timeout, locked
+from targets.locks import HeldElsewhere, locked
 
 _IN_USE = "in-use"
 _RESUMABLE = "resumable"
@@ -124,6 +123,11 @@ class Cache:
         """Return the folder of what was found in the rows of data sets."""
         return self.root / "rows"
 
+    @property
+    def pages(self) -> Path:
+        """Return the folder of what is known of rendered pages."""
+        return self.root / "pages"
+
     def unfinished(self, key: str) -> Path:
         """Return the folder with the files from which the step ``key`` can continue."""
         return self.root / _UNFINISHED / key
@@ -181,7 +185,7 @@ class Cache:
     def remove(self, step: UnusedStep) -> bool:
         """Remove such a step; return whether that was possible. It stays where a running build
         reads it or makes it anew."""
-        with suppress(Timeout), self._lock(_IN_USE), self._lock(step.key, blocking=False):
+        with suppress(HeldElsewhere), self._lock(_IN_USE), self._lock(step.key, blocking=False):
             if step.key not in self._keys_in_use():
                 self._evict(step.folder)
                 return True
@@ -212,11 +216,11 @@ class Cache:
             try:
                 with self._lock(f"run-{file.stem}", blocking=False):
                     file.unlink(missing_ok=True)
-            except Timeout:
+            except HeldElsewhere:
                 keys |= noted
                 continue
             for key in sorted(noted):
-                with suppress(Timeout), self._lock(key, blocking=False):
+                with suppress(HeldElsewhere), self._lock(key, blocking=False):
                     pass  # its file goes with it
         return keys
 
@@ -309,7 +313,7 @@ class Cache:
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._lock(f"{_RESUMABLE}-{name}", blocking=False))
-            except Timeout:
+            except HeldElsewhere:
                 yield stack.enter_context(self.scratch_folder())
                 return
             folder.mkdir(parents=True, exist_ok=True)
@@ -335,15 +339,16 @@ class Cache:
             remove_tree(doomed)
         left = [*(self.root / "work").glob("*"), *(self.root / "scratch").glob("*")]
         for folder in sorted(left):
-            with suppress(Timeout), self._lock(f"run-{folder.name}", blocking=False):
+            with suppress(HeldElsewhere), self._lock(f"run-{folder.name}", blocking=False):
                 self._keep_finished(folder)
                 remove_tree(folder)
 
     def remove_notes(self, before: float) -> None:
-        """Remove what hubs said of models, and what was found in rows, that was noted before
-        ``before`` (seconds of the epoch) and not just now: somebody may read it."""
+        """Remove what hubs said of models, what was found in rows, and what is known of pages, that
+        was noted before ``before`` (seconds of the epoch) and not just now: somebody may read it.
+        """
         before = min(before, time.time() - _NOTE_SECONDS)
-        for note in (*self.outlines.glob("*"), *self.rows.glob("*")):
+        for note in (*self.outlines.glob("*"), *self.rows.glob("*"), *self.pages.glob("*")):
             with suppress(OSError):  # another command removes it
                 if note.stat().st_mtime < before:
                     remove_tree(note)
@@ -352,7 +357,7 @@ class Cache:
         """Remove the folders with which nobody went on since ``before`` (seconds of the epoch)."""
         for folder in (self.root / _RESUMABLE).glob("*"):
             lock = self._lock(f"{_RESUMABLE}-{folder.name}", blocking=False)
-            with suppress(Timeout, OSError), lock:
+            with suppress(HeldElsewhere, OSError), lock:
                 if folder.stat().st_mtime < before:
                     remove_tree(folder)
 
@@ -463,7 +468,4 @@ def link_tree(source: Path, destination: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, target)
-        except OSError:
-            shutil.copyfile(file, target)
+        link_or_copy(file, target)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 
-__all__ = ["Timeout", "locked"]
+class HeldElsewhere(Exception):
+    """Another process holds the lock."""
 
 
 @contextmanager
@@ -17,16 +17,19 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock ``file`` while the block runs; the kernel gives it back if the process dies.
 
-    ``waiting`` is called once if another process holds it; without ``blocking``, ``Timeout`` is
-    raised then.
+    ``waiting`` is called once if another process holds it; without ``blocking``,
+    :class:`HeldElsewhere` is raised then.
     """
+    # A plan locks nothing, and need not wait for this library.
+    from filelock import FileLock, Timeout
+
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         if not blocking:
-            raise
+            raise HeldElsewhere(str(file)) from None
         if waiting is not None:
             waiting()
         lock.acquire()

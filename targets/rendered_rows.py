@@ -20,7 +20,6 @@ from pipeline.run.registry import step_module
 from pipeline.training.loading import ModelLoading
 from pipeline.training.params import TOKENS, TrainingLoopParams
 from targets.cache import Cache
-from targets.crashed_checks import run_plan
 from targets.disk import may_write
 from targets.errors import InputRefused, Interrupted, QuernError
 from targets.place import Place
@@ -142,6 +141,9 @@ def _steps_read(step: Step) -> Iterator[str]:
 
 
 def _run(plan: BuildPlan, step: Step, place: Place, runtime: Runtime, cache: Cache) -> None:
+    # Most plans know their rows, and need not wait for what runs a process.
+    from targets.crashed_checks import run_plan
+
     record = runtime.prepare(place.toolchain, lambda _: None)
     with cache.work_folder() as work:
         folder = cache.begin(work, [step], {"runtime": record.runtime})

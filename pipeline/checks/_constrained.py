@@ -10,12 +10,12 @@ from pydantic import JsonValue
 
 from pipeline.contract.result import Verdict
 from pipeline.contract.step import Reporter
-from pipeline.data.examples import Example
 from pipeline.evaluation.fluency import repetition
 from pipeline.evaluation.scores import Answer, Answers, label_of, score
 from pipeline.verdicts.verdicts import limit_verdict
 
 if TYPE_CHECKING:
+    from pipeline.data.examples import Example
     from pipeline.onnx.guided import Guided
 
 

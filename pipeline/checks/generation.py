@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -17,10 +17,12 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.constraint import constraint_of
-from pipeline.data.examples import Example
 from pipeline.evaluation.fluency import MAX_REPETITION, is_broken, repetition
 from pipeline.evaluation.scores import Answers, Reply, greedy
 from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu, unverified
+
+if TYPE_CHECKING:
+    from pipeline.data.examples import Example
 
 _ON_PROVIDER = "generates_on_provider"
 _AS_IT_IS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
@@ -22,13 +22,15 @@ from pipeline.contract.result import Verdict
 from pipeline.contract.roles import Role
 from pipeline.contract.step import Inputs
 from pipeline.data.constraint import constraint_of
-from pipeline.data.examples import Example
 from pipeline.evaluation.general import Reading
 from pipeline.evaluation.scores import Answer, Answers, Scores, answer, score
 from pipeline.evaluation.structured import is_json, matches
 from pipeline.statistics.paired import compare_paired
 from pipeline.verdicts.goals import Goal, goal_verdict, validated_goals
 from pipeline.verdicts.verdicts import limit_verdict, marked_as_on_cpu
+
+if TYPE_CHECKING:
+    from pipeline.data.examples import Example
 
 _METRICS: Mapping[str, bool] = {
     "accuracy": True,

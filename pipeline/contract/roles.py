@@ -28,9 +28,13 @@ Role = Literal[
     "unmerged",
     "merged_adapter",
     "base_timing",
+    "task_data",
+    "base_tasks",
+    "tuned_tasks",
 ]
 
 Subject = Literal[
+    "nothing",
     "artifact",
     "base",
     "adapter",
@@ -41,11 +45,12 @@ Subject = Literal[
     "merged",
     "unmerged",
 ]
-"""What a role is of: the artifact; the base model; the adapter that the artifact keeps separate;
-the widths, or the integers, that a pass chose for its weights; the checkpoint that the artifact was
-made from (with an adapter, that it was trained on); what an export without quantization is made of:
-that, or where the artifact keeps an adapter separate, base and adapter; what the last merge made;
-base and adapter of that merge. A separate adapter is merged for the checks."""
+"""What a role is of: no model at all; the artifact; the base model; the adapter that the artifact
+keeps separate; the widths, or the integers, that a pass chose for its weights; the checkpoint that
+the artifact was made from (with an adapter, that it was trained on); what an export without
+quantization is made of: that, or where the artifact keeps an adapter separate, base and adapter;
+what the last merge made; base and adapter of that merge. A separate adapter is merged for the
+checks."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,11 @@ class RoleSource:
     """Type of the pass that makes it; empty where it is the subject itself."""
     step: str = ""
     """Name of the step with that pass; empty where each check has one of its own."""
+    each: str = ""
+    """What the names of the steps begin with where each check has one of its own."""
     beside: Role | None = None
-    """What the pass reads too, as its input ``reference``."""
+    """What the pass reads too: as its input ``reference``, or where each check has a pass of its
+    own, by its name."""
     same_as: Role | None = None
     """The role that serves for this one too where both are of the same model."""
     held_out: bool = False
@@ -88,6 +96,9 @@ ROLES: Mapping[Role, RoleSource] = {
     "merged": RoleSource("merged", travels=False),
     "unmerged": RoleSource("unmerged", travels=False),
     "merged_adapter": RoleSource("unmerged", travels=False),
-    "base_timing": RoleSource("base", "time_base"),
+    "base_timing": RoleSource("base", "time_base", each="time-base"),
+    "task_data": RoleSource("nothing", "fetch_tasks", each="fetch-tasks", travels=False),
+    "base_tasks": RoleSource("base", "run_tasks", each="tasks-of-base", beside="task_data"),
+    "tuned_tasks": RoleSource("tuned", "run_tasks", each="tasks-of-tuned", beside="task_data"),
 }
 """Their steps stand in a plan in this order."""

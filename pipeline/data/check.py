@@ -316,18 +316,19 @@ def _absent(name: str, key: str, present: Iterable[str]) -> DataProblem:
 def _row_problems(
     row: Row, spec: DataSpec, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, DataProblem]]:
-    for name in columns:
-        if name not in row.values:
+    values = row.values
+    for name, key in columns.items():
+        if name not in values:
             yield (
                 "rows without a column they need",
                 DataProblem(
                     f"the row has no column {name!r}",
                     row.line,
-                    suggestion=did_you_mean(name, row.values),
+                    suggestion=did_you_mean(name, values),
                 ),
             )
-        elif columns[name] not in ("messages", "tokens"):
-            value = row.values[name]
+        elif key not in ("messages", "tokens"):
+            value = values[name]
             if not isinstance(value, str) or is_blank(value):
                 yield from _value_problems(row, name, value)
     if spec.label is not None and spec.labels is not None and spec.label in row.values:

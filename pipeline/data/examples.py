@@ -64,7 +64,10 @@ class Example:
         if self.tokens is not None:
             begin = self.tokens.answer.start
             return " ".join(map(str, self.tokens.ids[: begin if begin > 1 else None]))
-        return "\n".join([turn.content for turn in self.prompt]) or self.completion
+        prompt = self.prompt
+        if len(prompt) == 1:
+            return prompt[0].content or self.completion
+        return "\n".join([turn.content for turn in prompt]) or self.completion
 
     @property
     def answer(self) -> Message:
@@ -135,7 +138,10 @@ def example_maker(spec: DataSpec, labels: Sequence[str]) -> Callable[[Row, str],
     like = Example(0, (), "", is_chat, **settings)
 
     def make(row: Row, place: str) -> Example:
-        values = {name: text_of(value) for name, value in row.values.items()}
+        values = {
+            name: value if isinstance(value, str) else text_of(value)
+            for name, value in row.values.items()
+        }
         prompt, completion = render(values)
         label: str | None = None
         choices: Mapping[str, str] = {}
@@ -162,7 +168,7 @@ def _made(like: Example, **fields: object) -> Example:
     """Return the same as ``dataclasses.replace``, which takes three times as long: it is done for
     every row."""
     example = object.__new__(Example)
-    vars(example).update(vars(like), **fields)
+    example.__dict__.update(like.__dict__, **fields)
     return example
 
 

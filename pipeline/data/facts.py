@@ -9,7 +9,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, compress
+from typing import TypeVar
 
 from pipeline.data.examples import Example
 from pipeline.data.near import halves
@@ -25,6 +26,7 @@ _CONTINUED = "".join(
 _DAMAGED = re.compile(f"\ufffd|Ã[{_CONTINUED}]|Â[\xa0-\xbf]|â[\u20ac\u201a\u201e][{_CONTINUED}]")
 """What stands for a character that could not be read, and UTF-8 that was read as Windows-1252."""
 NO_LABEL = -1
+T = TypeVar("T")
 
 
 class Ranks:
@@ -33,6 +35,12 @@ class Ranks:
     def __init__(self, seed: int, salt: str) -> None:
         self._before = hashlib.sha256(f"{seed}\0{salt}\0".encode())
         self._kept = bytearray()
+        self._runs = array("I")
+        """All indices, where they stand in runs that are in the order of their ranks: so they are
+        sorted in next to no time."""
+
+    def __len__(self) -> int:
+        return len(self._kept) // _RANK
 
     def add(self, text: bytes) -> None:
         """Add the next text, encoded."""
@@ -40,8 +48,16 @@ class Ranks:
         hashed.update(text)
         self._kept += hashed.digest()[:_RANK]
 
+    def sort(self) -> None:
+        """Put the ranks so far in order, for :meth:`ordered`: each process that reads a part of a
+        file does so with its own."""
+        self._runs = array("I", self.ordered(range(len(self))))
+
     def extend(self, other: Ranks) -> None:
         """Add all ranks of ``other``, which has the same seed and salt."""
+        before = len(self)
+        if len(self._runs) == before and len(other._runs) == len(other):
+            self._runs.extend(before + index for index in other._runs)
         self._kept += other._kept
 
     def of(self, index: int) -> bytes:
@@ -49,9 +65,15 @@ class Ranks:
         begin = index * _RANK
         return bytes(self._kept[begin : begin + _RANK])
 
-    def ordered(self, picks: Iterable[int]) -> list[int]:
-        """Return the indices ``picks`` by their ranks; of the same one, in the order given."""
+    def ordered(self, picks: Sequence[int]) -> list[int]:
+        """Return the indices ``picks`` by their ranks; of the same one, in the order given, which
+        is that of the file."""
         heads = self.heads()
+        if self._runs and len(self._runs) == len(self):
+            picked = bytearray(len(self))
+            for index in picks:
+                picked[index] = 1
+            picks = list(compress(self._runs, map(picked.__getitem__, self._runs)))
         ordered = sorted(picks, key=heads.__getitem__)
         begin = 0
         for at in range(1, len(ordered) + 1):
@@ -70,11 +92,11 @@ class Ranks:
             numbers.byteswap()
         return array("d", numbers[:: _RANK // numbers.itemsize])
 
-    def __getstate__(self) -> tuple[bytearray]:
-        return (self._kept,)
+    def __getstate__(self) -> tuple[bytearray, array[int]]:
+        return self._kept, self._runs
 
-    def __setstate__(self, state: tuple[bytearray]) -> None:
-        (self._kept,) = state
+    def __setstate__(self, state: tuple[bytearray, array[int]]) -> None:
+        self._kept, self._runs = state
 
 
 class Facts:
@@ -118,12 +140,15 @@ class Facts:
         for ranks in self.ranks.values():
             ranks.add(encoded)
         self.texts.append(hash(text))
-        for column, half in zip(self.halves, halves(text), strict=True):
-            column.append(half)
-        answer = example.answer_words
-        self.answers.append(hash((text, answer if example.label is None else example.label)))
-        self.labels.append(self._label(example.label))
-        if example.label is not None and example.prompt and self._holds_its_own(example, text):
+        begin, middle, end = self.halves
+        hashes = halves(text)
+        begin.append(hashes[0])
+        middle.append(hashes[1])
+        end.append(hashes[2])
+        answer, label = example.answer_words, example.label
+        self.answers.append(hash((text, answer if label is None else label)))
+        self.labels.append(self._label(label))
+        if label is not None and example.prompt and only_label_in(text, label, self.names):
             self.answered.append(index)
         if example.tokens is not None:
             self.characters.append(-1)
@@ -140,6 +165,11 @@ class Facts:
             mark := _DAMAGED.search("\n".join((*shown, answer)))
         ):
             self.damaged[index] = mark[0]
+
+    def sort(self) -> None:
+        """Put the ranks in order (see :meth:`Ranks.sort`)."""
+        for ranks in self.ranks.values():
+            ranks.sort()
 
     def extend(self, other: Facts) -> None:
         """Add all examples of ``other``."""
@@ -168,9 +198,6 @@ class Facts:
             number = self._numbers[name] = len(self.names)
             self.names.append(name)
         return number
-
-    def _holds_its_own(self, example: Example, text: str) -> bool:
-        return only_label_in(text, example.label or "", self.names)
 
 
 def only_label_in(text: str, own: str, labels: Iterable[str]) -> bool:
@@ -221,6 +248,6 @@ def facts_of(examples: Iterable[Example], seed: int = 0, salts: Iterable[str] = 
     return facts
 
 
-def indexed(values: Sequence[int], picks: Sequence[int]) -> Iterator[int]:
+def indexed(values: Sequence[T], picks: Iterable[int]) -> Iterator[T]:
     """Yield the values at ``picks``."""
     return map(values.__getitem__, picks)

@@ -51,14 +51,17 @@ def read_side_by_side(
     file = files[0]
     with ExitStack() as stack:
         answers = [stack.enter_context(_asked(file, spec, *part)) for part in ranges[1:]]
-        parts = [_read(file, spec, *ranges[0]), *map(_answer, answers)]
-    stored, checked, lines = StoredFile(file), CheckedRows(spec), 0
-    for part in parts:
-        if part is None:
+        own = _read(file, spec, *ranges[0])
+        if own is None:
             return None
-        stored.extend(part.stored, lines)
-        checked.extend(part.checked, lines)
-        lines += part.lines
+        stored, checked, lines = own.stored, own.checked, own.lines
+        for answer in answers:  # each is gone before the next one comes: it is large
+            part = _answer(answer)
+            if part is None:
+                return None
+            stored.extend(part.stored, lines)
+            checked.extend(part.checked, lines)
+            lines += part.lines
     return stored, checked
 
 
@@ -123,4 +126,5 @@ def _read(file: Path, spec: DataSpec, begin: int, end: int) -> _Part | None:
     if read is None or checked.is_refused:
         return None
     stored, lines = read
+    checked.facts.sort()
     return _Part(stored, checked, lines)

@@ -6,6 +6,8 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress, pairwise
+from operator import not_
 
 from pipeline.contract.data_spec import Split
 from pipeline.data.examples import Example
@@ -92,14 +94,14 @@ def divide(
     for group in drawn:
         part_of[group] = EVAL
     if share > 0:
-        left = (first for first, part in zip(groups.firsts, part_of, strict=True) if part != EVAL)
+        left = array("Q", compress(groups.firsts, (part != EVAL for part in part_of)))
         ordered = facts.ranks["validation"].ordered(left)
         remaining = array("Q", indexed(groups.numbers, ordered))
         for group in _draw(groups, remaining, share, spare=1):
             part_of[group] = VALIDATION
     parts = (array("Q"), array("Q"), array("Q"))
-    for index in picks:
-        parts[part_of[groups.numbers[index]]].append(index)
+    for index, part in zip(picks, indexed(part_of, indexed(groups.numbers, picks)), strict=True):
+        parts[part].append(index)
     train, validation, held_rows = parts
     return train, held_rows if spec.validation == "eval" else validation, held_rows
 
@@ -110,25 +112,32 @@ class _Groups:
     def __init__(self, facts: Facts, picks: Sequence[int]) -> None:
         self.numbers = array("Q", bytes(8 * len(facts)))
         """Group of each example."""
-        self.firsts = array("Q")
-        """The first example of each group."""
-        self.labels: list[str] = []
-        """The first label of each group, in the order of the alphabet."""
         ranks: Ranks = facts.ranks["eval"]
-        heads = ranks.heads()
-        before = -1
-        for index in ranks.ordered(picks):
-            label = facts.label(index) or ""
-            if before < 0 or heads[index] != heads[before] or ranks.of(index) != ranks.of(before):
-                self.firsts.append(index)
-                self.labels.append(label)
-            elif label < self.labels[-1]:
-                self.labels[-1] = label
-            before = index
-            self.numbers[index] = len(self.firsts) - 1
+        ordered = ranks.ordered(picks)
+        repeats = _repeats(ranks, ordered)
+        number = -1
+        for index, repeated in zip(ordered, repeats, strict=True):
+            number += not repeated
+            self.numbers[index] = number
+        self.firsts = array("Q", compress(ordered, map(not_, repeats)))
+        names = [*facts.names, ""]  # the last one is that of NO_LABEL, which is -1
+        self.labels = list(map(names.__getitem__, indexed(facts.labels, self.firsts)))
+        for index in compress(ordered, repeats):
+            group = self.numbers[index]
+            self.labels[group] = min(self.labels[group], names[facts.labels[index]])
 
     def __len__(self) -> int:
         return len(self.firsts)
+
+
+def _repeats(ranks: Ranks, ordered: Sequence[int]) -> bytearray:
+    """Return for each index of ``ordered`` whether it has the text of the one before it."""
+    repeats = bytearray(len(ordered))
+    heads = ranks.heads()
+    for at, (before, this) in enumerate(pairwise(indexed(heads, ordered)), start=1):
+        if this == before:
+            repeats[at] = ranks.of(ordered[at]) == ranks.of(ordered[at - 1])
+    return repeats
 
 
 def _require(texts: int, needed: dict[str, int]) -> None:

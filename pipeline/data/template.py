@@ -31,6 +31,9 @@ class Template:
                     f"{{{name}}} in {text!r} is not a column name; write {{{{ or }}}} for a brace"
                 )
             self._parts.append((literal, name))
+        # As most texts are, of which every row is rendered.
+        (literal, name), *more = self._parts or [("", None)]
+        self._column = None if literal or more else name
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -44,6 +47,8 @@ class Template:
 
     def render(self, values: Mapping[str, str]) -> str:
         """Return the text with its fields filled in. Raises ``KeyError`` for a missing column."""
+        if self._column is not None:
+            return values[self._column]
         return "".join(
             [literal if name is None else literal + values[name] for literal, name in self._parts]
         )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, ValidationError
 
 from pipeline.contract.frozen import Frozen
-from pipeline.data.examples import Example
 from pipeline.data.findings import Lengths, Look
 
 if TYPE_CHECKING:
+    from pipeline.data.examples import Example
     from pipeline.data.tokenize import Codec
 
 METRIC = "data"

@@ -3,9 +3,13 @@ the reason why there is none."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pipeline.contract.step import Inputs
-from pipeline.evaluation.scores import ANSWERS_FILE, Answers
-from pipeline.onnx.reference import Reference
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.scores import Answers
+    from pipeline.onnx.reference import Reference
 
 ROLE = "float_reference"
 
@@ -15,11 +19,15 @@ REASON = "not_exported"
 
 def float_logits(inputs: Inputs) -> Reference | None:
     """Return the export's logits for the reference's rows; ``None`` if there is no export."""
+    from pipeline.onnx.reference import Reference
+
     return Reference.load(inputs[ROLE]) if not why_no_export(inputs) else None
 
 
 def float_answers(inputs: Inputs) -> Answers | None:
     """Return the export's answers; ``None`` if there is no export, or no held-out data."""
+    from pipeline.evaluation.scores import ANSWERS_FILE, Answers
+
     if why_no_export(inputs) or not (inputs[ROLE] / ANSWERS_FILE).is_file():
         return None
     return Answers.load(inputs[ROLE])

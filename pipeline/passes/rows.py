@@ -20,8 +20,6 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs, Reporter
 from pipeline.data.hub import FETCHED_FILE, first_line
-from pipeline.data.jsonable import jsonable
-from pipeline.data.load import read_file
 from pipeline.passes.base import BasePass
 from pipeline.scripts.importable import importable
 from pipeline.scripts.load import find_object, load_script
@@ -122,6 +120,8 @@ def _of_file(path: Path, report: Reporter) -> Iterator[Mapping[str, Any]]:
     if path.suffix.lower() == PARQUET:
         yield from _of_parquet(path)
         return
+    from pipeline.data.load import read_file
+
     read = read_file(path)
     if read.problems:
         listed = "; ".join(f"line {item.line}: {item.message}" for item in read.problems)
@@ -231,6 +231,8 @@ def _each(rows: Any) -> Iterable[Any]:
 
 
 def _values(row: Any, number: int) -> dict[str, JsonValue]:
+    from pipeline.data.jsonable import jsonable
+
     if not isinstance(row, Mapping):
         raise _no_row(row, number)
     values: dict[str, JsonValue] = {}

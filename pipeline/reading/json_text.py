@@ -63,8 +63,7 @@ class JsonReader:
         """Return the value of ``text``. Raises :class:`JsonError` with line and column."""
         blank = len(text) - len(text.lstrip(" \t\r\n"))
         value, end = self.value_at(text, blank)
-        rest = text[end:].lstrip(" \t\r\n")
-        if rest:
+        if end < len(text) and (rest := text[end:].lstrip(" \t\r\n")):
             raise _error("Extra data", text, len(text) - len(rest))
         return value
 

@@ -25,16 +25,14 @@ PACKAGE = "pipeline"
 _LARGEST = 2**20
 """Most bytes of a user's Python file."""
 
-_IMPORT = re.compile(
-    r"""^[ \t]*(?:
+# Compiled when a source is read: whoever knows them all reads none.
+_IMPORT = r"""(?mx)
+    ^[ \t]*(?:
         from[ \t]+(?P<module>[.\w]+)[ \t]+import[ \t]*(?P<names>\([^)]*\)|(?:[^\n\\]|\\\n)+)
         | import[ \t]+(?P<modules>(?:[^\n\\]|\\\n)+)
-    )""",
-    re.MULTILINE | re.VERBOSE,
-)
-_COMMENT = re.compile(r"\#[^\n]*")
-_NOT_RUN = re.compile(
-    r"""
+    )"""
+_COMMENT = r"\#[^\n]*"
+_NOT_RUN = r"""(?msx)
       (?:^[ \t]*(?:\#[^\n]*)?\n)+                                # lines without code
     | ^[ \t]*[rR]?\"{3}(?:(?!\"{3})[^\\]|\\.)*\"{3}[ \t]*(?:\#[^\n]*)?\n  # a docstring
     | (?P<string>
@@ -42,11 +40,9 @@ _NOT_RUN = re.compile(
         | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'
       )
     | [ \t]*\#[^\n]*
-    """,
-    re.MULTILINE | re.VERBOSE | re.DOTALL,
-)
+    """
 """Code that :func:`running_code` removes. Strings are matched too, so that their text is kept."""
-_FOR_TYPE_CHECKERS = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n)+", re.MULTILINE)
+_FOR_TYPE_CHECKERS = r"(?m)^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n)+"
 
 
 @dataclass(frozen=True)
@@ -235,8 +231,8 @@ def running_code(source: str) -> str:
 
     The result need not be a valid program: a class may have lost its body.
     """
-    code = _NOT_RUN.sub(lambda match: match["string"] or "", source.rstrip() + "\n")
-    return _FOR_TYPE_CHECKERS.sub("", code)
+    code = re.sub(_NOT_RUN, lambda match: match["string"] or "", source.rstrip() + "\n")
+    return re.sub(_FOR_TYPE_CHECKERS, "", code)
 
 
 def imported_names(source: str, package: tuple[str, ...]) -> Iterator[str]:
@@ -244,7 +240,7 @@ def imported_names(source: str, package: tuple[str, ...]) -> Iterator[str]:
 
     ``package`` is the package of the module, from which relative imports count.
     """
-    for match in _IMPORT.finditer(source):
+    for match in re.finditer(_IMPORT, source):
         if match["modules"] is not None:
             yield from _names(match["modules"])
             continue
@@ -258,7 +254,7 @@ def imported_names(source: str, package: tuple[str, ...]) -> Iterator[str]:
 
 def _names(text: str) -> Iterator[str]:
     """Yield the names of ``a, b as c``, without brackets, comments and line continuations."""
-    for item in _COMMENT.sub("", text).strip("() \t\n").replace("\\", " ").split(","):
+    for item in re.sub(_COMMENT, "", text).strip("() \t\n").replace("\\", " ").split(","):
         words = item.split()
         if words:
             yield words[0]

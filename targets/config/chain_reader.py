@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.contract.roles import ROLES
+from pipeline.contract.roles import ROLES, Role
 from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, load_check, replacement_hint
@@ -228,7 +228,7 @@ class ChainReader:
                 call = CheckCall(name, step.type_name, implementation, params, step.script)
                 if whole and not self._holds_out and call.needs_held_out:
                     self._nothing_to_ask(name)
-                calls.append(replace(call, timing=self._timing(call)))
+                calls.append(replace(call, own_passes=self._own_passes(call)))
         return tuple(calls)
 
     @property
@@ -252,13 +252,19 @@ class ChainReader:
             message = "nothing is held out that the artifact could be asked"
             self._steps.problem(message, path, "raise split.eval, or remove the check")
 
-    def _timing(self, call: CheckCall) -> PassCall | None:
-        """Return the pass that times the base model for a check, if it needs it."""
-        if "base_timing" not in call.needs():
-            return None
-        work = call.implementation.timing_of(call.params)
-        table = StepTable.model_validate({"type": "time_base", **work})
-        return self._steps.pass_call(f"time-base-{call.name}", table, ("checks", call.name))
+    def _own_passes(self, call: CheckCall) -> dict[Role, PassCall]:
+        """Return the passes that make what a check reads, where each check has one of its own."""
+        made = {}
+        for role in call.needs():
+            source = ROLES[role]
+            if source.each:
+                values = call.implementation.own_pass_of(call.params, role)
+                table = StepTable.model_validate({"type": source.made_by, **values})
+                name = f"{source.each}-{call.name}"
+                own = self._steps.pass_call(name, table, ("checks", call.name))
+                if own is not None:
+                    made[role] = own
+        return made
 
     def _skipped(self, named: Collection[str]) -> None:
         """Check that the checks to skip exist and have no table."""

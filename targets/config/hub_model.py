@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.contract.errors import StepError
-from pipeline.gguf.header import read_header
-from pipeline.gguf.support import refusals
 from pipeline.training.base_params import FetchParams
 from targets.atomic import sibling_folder
 from targets.config.load import LoadedConfig
@@ -60,6 +58,9 @@ def _problems(
 ) -> Iterator[tuple[str, KeyPath, str]]:
     """Yield (what is wrong, key, what to do) of the model whose outline is in ``folder``."""
     if fetching.file is not None:
+        from pipeline.gguf.header import read_header
+        from pipeline.gguf.support import refusals
+
         place: KeyPath = ("model", "file")
         try:
             header = read_header(folder / Path(fetching.file).name)

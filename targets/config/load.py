@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
@@ -19,13 +20,7 @@ from pipeline.contract.schema import (
     ModelSource,
 )
 from pipeline.contract.suggest import did_you_mean
-from pipeline.data.chat import tools_of
 from pipeline.data.constraint import constraint_problems
-from pipeline.data.examples import TOOLS
-from pipeline.data.load import read_files
-from pipeline.data.problems import DataProblem
-from pipeline.gguf.header import GgufHeader, read_header
-from pipeline.gguf.support import refusals
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.parquet_file import require_parquet
 from targets.config.adapter_folder import adapter_folder_problems, merge_only_problems
@@ -53,6 +48,10 @@ from targets.config.wiring import IMPORT_ADAPTER
 from targets.errors import ConfigError, Problem
 from targets.known_rows import KnownRows
 from targets.target import DEFAULT_TARGET, LOCAL, Target, load_target, named_targets, target_names
+
+if TYPE_CHECKING:
+    from pipeline.data.problems import DataProblem
+    from pipeline.gguf.header import GgufHeader
 
 Bring = Callable[[BuildConfig, str], Path | None]
 """Returns where a resource that a config names is now on this machine; ``None`` if the config does
@@ -401,6 +400,10 @@ class _Loader:
             self._problem(f"cannot be read: {what}{error.strerror or error}", place)
 
     def _gguf_file(self, file: Path) -> None:
+        # Few configs have one: the others need not wait for what reads it.
+        from pipeline.gguf.header import read_header
+        from pipeline.gguf.support import refusals
+
         where = ("model", "source")
         if not is_file(file):
             self._problem(f"there is no file '{file}'", where, self._relative)
@@ -499,6 +502,11 @@ class _Loader:
         if parquet or not files:
             return
         if spec.is_made:
+            # Who knows its rows, or has none to check here, does without what reads them.
+            from pipeline.data.chat import tools_of
+            from pipeline.data.examples import TOOLS
+            from pipeline.data.load import read_files
+
             read = read_files(files)
             row_problems = read.problems
             if not row_problems and spec.messages is not None and spec.chat_template is None:

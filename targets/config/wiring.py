@@ -74,9 +74,9 @@ def wiring_mistakes(
             )
         elif call is not chain.passes[-1]:
             yield _unused_output(call, chain)
-    timings = {call.timing.name for call in chain.checks if call.timing is not None}
+    own = {call.name for check in chain.checks for call in check.own_passes.values()}
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
-        for name in (timings | reserved) & {call.name for call in calls}:
+        for name in (own | reserved) & {call.name for call in calls}:
             yield ChainMistake("this name is used by a built-in step", (table, name))
     for check in chain.checks if chain.base_kind != "onnx" else ():
         if isinstance(check.params, RebuildParams) and check.params.built_with is not None:

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
-from targets.console.print_tuning import print_tuning
 from targets.console.whole_table import WholeTable
 from targets.figures import rate, size, verdict_limit, verdict_value, verdict_words
 from targets.report.dist import HTML_FILE, MODEL_DIR
@@ -48,7 +47,10 @@ def print_summary(
         _print_not_passed(console, one)
     _print_verdicts(console, every if everything else _limits_of_config(judged))
     _print_questions(console, answered)
-    print_tuning(console, report)
+    if any(step.type == "tune" for step in report.passes):
+        from targets.console.print_tuning import print_tuning
+
+        print_tuning(console, report)
     for line in (*(_trainings(report) if everything else ()), *_made(report)):
         console.print(line, highlight=False)
     if judged:

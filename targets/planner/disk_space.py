@@ -11,8 +11,6 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.plan import SourceInput, Step
 from pipeline.contract.schema import GGUF_SUFFIX
 from pipeline.contract.space import EstimatesSpace, SpaceEstimate
-from pipeline.gguf.header import read_header
-from pipeline.gguf.size import weights_of
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
@@ -134,7 +132,11 @@ def _written(
 def _of_the_user(path: Path) -> SpaceEstimate:
     if path.is_file():
         size = path.stat().st_size
-        gguf = path.suffix == GGUF_SUFFIX
-        return SpaceEstimate(size, weights=weights_of(read_header(path), size) if gguf else None)
+        if path.suffix != GGUF_SUFFIX:
+            return SpaceEstimate(size)
+        from pipeline.gguf.header import read_header
+        from pipeline.gguf.size import weights_of
+
+        return SpaceEstimate(size, weights=weights_of(read_header(path), size))
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return _checkpoint(path, size) if (path / "config.json").is_file() else SpaceEstimate(size)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipeline.data.examples import Example
 from pipeline.data.findings import Look
 from pipeline.data.trained_view import Piece, Sample, TrainedView, chosen, trained_view
-from targets.report.report_schema import Report
+
+if TYPE_CHECKING:
+    from pipeline.data.examples import Example
+    from targets.report.report_schema import Report
 
 _LABELS = 20
 """How many labels are listed, the most frequent ones."""

@@ -15,6 +15,7 @@ from targets.atomic import naming, remove_leftovers, replace_file, replace_folde
 from targets.cache import CachedStep
 from targets.digests import Digests
 from targets.errors import ConfigError, Problem
+from targets.known_pages import KnownPages
 from targets.locks import locked
 from targets.report.report_schema import Report
 
@@ -30,11 +31,12 @@ def write_dist(
     artifact: CachedStep | Path,
     digests: Digests,
     complete: Callable[[Path], None],
+    pages: KnownPages | None = None,
 ) -> Path:
     """Write the artifact and its report to ``dist/<build>/<target>`` and return that folder.
 
-    ``complete`` writes further files into it. The folder is made beside its final place and then
-    renamed; an existing artifact with the same bytes is kept.
+    ``complete`` writes further files into it; ``pages`` knows which are there. The folder is made
+    beside its final place and then renamed; an existing artifact with the same bytes is kept.
     """
     folder = dist / report.build / report.target
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,7 @@ def write_dist(
         remove_leftovers(folder)
         if _is_same(folder / MODEL_DIR, source, digests):
             complete(folder)
-            _write_reports(folder, report)
+            _write_reports(folder, report, pages or KnownPages())
             return folder
         with sibling_folder(folder) as fresh:
             copy_tree(source, fresh / MODEL_DIR)
@@ -52,7 +54,7 @@ def write_dist(
                     digests.remember(source / file.path, file.sha256)
                     digests.remember(fresh / MODEL_DIR / file.path, file.sha256)
             complete(fresh)
-            _write_reports(fresh, report)
+            _write_reports(fresh, report, pages or KnownPages())
             replace_folder(fresh, folder)
     return folder
 
@@ -80,7 +82,7 @@ def write_checked(folder: Path, report: Report, name: str, text: str) -> None:
     """Write the result of checks into ``folder`` as the file ``name``, together with ``report``."""
     with locked(folder.parent / f".{report.target}.lock"):
         replace_file(folder / name, text)
-        _write_reports(folder, report)
+        _write_reports(folder, report, KnownPages())
 
 
 def copy_tree(source: Path, destination: Path) -> None:
@@ -132,11 +134,15 @@ def _is_same(model: Path, source: Path, digests: Digests) -> bool:
     )
 
 
-def _write_reports(folder: Path, report: Report) -> None:
-    replace_file(folder / REPORT_FILE, report.model_dump_json(indent=2) + "\n")
-    # A plan writes none, and need not wait for the library of templates.
-    from targets.report.report_html import to_html
-    from targets.report.report_markdown import to_markdown
+def _write_reports(folder: Path, report: Report, pages: KnownPages) -> None:
+    text = report.model_dump_json(indent=2) + "\n"
+    replace_file(folder / REPORT_FILE, text)
 
-    replace_file(folder / MARKDOWN_FILE, to_markdown(report))
-    replace_file(folder / HTML_FILE, to_html(report))
+    def render() -> dict[str, str]:
+        # Who renders nothing need not wait for the library of templates.
+        from targets.report.report_html import to_html
+        from targets.report.report_markdown import to_markdown
+
+        return {MARKDOWN_FILE: to_markdown(report), HTML_FILE: to_html(report)}
+
+    pages.write(folder, ["report", text], render)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from pipeline.contract.events import Event
 from pipeline.contract.plan import Plan
 from pipeline.contract.schema import Resources
 from targets.disk import Need
 from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 
-OnEvent = Callable[[Event], None]
+if TYPE_CHECKING:
+    from pipeline.contract.events import Event
+
+OnEvent: TypeAlias = "Callable[[Event], None]"
 
 RuntimeName = Literal["docker", "venv"]
 

@@ -232,32 +232,39 @@ def image_needs(
     client: DockerClient, toolchain: Toolchain, cache: Path, registry: ImageRegistry | None = None
 ) -> tuple[Need, ...]:
     """Return the disk space for an image that has to be built: for the wheels and, if the engine is
-    on this machine, for both stages of the build, which exist together for a while."""
+    on this machine, in the engine."""
     if find_image(client, toolchain, registry) is not None:
         return ()
     wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
+    return (
+        Need(cache, wheels, f"the {toolchain.target} toolchain", CACHE_REMEDY),
+        *_engine_needs(client, toolchain, room_to_build(client, toolchain)),
+    )
+
+
+def room_to_build(client: DockerClient, toolchain: Toolchain) -> int:
+    """Return the bytes that the engine needs to build the image: for the wheels that it gets, and
+    for both stages, which exist together for a while; without what its parent has, if that is
+    there."""
     room = toolchain.room
     parent = None if toolchain.parent is None else find_image(client, toolchain.parent)
     there = 0.0 if parent is None else client.images.get(parent.id).attrs["Size"] / 1e9
-    installed = max(0.0, room.installed - there)
-    return (
-        Need(cache, wheels, f"the {toolchain.target} toolchain", CACHE_REMEDY),
-        *_engine_needs(client, toolchain, room.wheels + 2 * installed),
-    )
+    return round(1e9 * (room.wheels + 2 * max(0.0, room.installed - there)))
 
 
 def pulled_needs(client: DockerClient, toolchain: Toolchain) -> tuple[Need, ...]:
     """Return the disk space for an image that a registry serves: what comes is as large as the
     wheels, and there until it is unpacked."""
-    return _engine_needs(client, toolchain, toolchain.room.wheels + toolchain.room.installed)
+    room = toolchain.room
+    return _engine_needs(client, toolchain, round(1e9 * (room.wheels + room.installed)))
 
 
-def _engine_needs(client: DockerClient, toolchain: Toolchain, gigabytes: float) -> tuple[Need, ...]:
+def _engine_needs(client: DockerClient, toolchain: Toolchain, size: int) -> tuple[Need, ...]:
     root = data_root(client)
     if root is None:
         return ()
     what = f"the {toolchain.target} toolchain as an image"
-    return (Need(root, round(1e9 * gigabytes), what, "`docker system prune` frees space"),)
+    return (Need(root, size, what, "`docker system prune` frees space"),)
 
 
 def ensure_image(

@@ -37,18 +37,21 @@ class LockChange:
 
 
 def lock(
-    toolchain: Toolchain, upgrade: bool = False, command: str = "nox -s lock"
+    toolchain: Toolchain,
+    upgrade: bool = False,
+    command: str = "nox -s lock",
+    overrides: str = "",
 ) -> tuple[LockChange, ...]:
     """Write the lock of ``toolchain`` and return what changed, sorted by name.
 
     Its header names ``command`` as its origin. Locked versions are kept unless ``upgrade``. The
-    resolution is for the toolchain's Python and platform, not for this machine. The lock is
-    replaced only when complete.
+    resolution is for the toolchain's Python and platform, not for this machine; ``overrides`` are
+    uv's. The lock is replaced only when complete.
 
     Raises ``EnvironmentUnable`` when the requirements cannot be resolved.
     """
     before = _versions(toolchain.lock)
-    text = _header(toolchain, command) + _compile(toolchain, upgrade)
+    text = _header(toolchain, command) + _compile(toolchain, upgrade, overrides)
     pins = parse_lock(text, toolchain.lock)
     replace_file(toolchain.lock, text)
     after = {str(pin.name): str(pin.version) for pin in pins}
@@ -74,7 +77,7 @@ def _header(toolchain: Toolchain, command: str) -> str:
     )
 
 
-def _compile(toolchain: Toolchain, upgrade: bool) -> str:
+def _compile(toolchain: Toolchain, upgrade: bool, overrides: str) -> str:
     for source in toolchain.requirement_files:
         if not source.is_file():
             raise EnvironmentUnable(f"{source} is missing", "it lists what the toolchain needs")
@@ -105,6 +108,9 @@ def _compile(toolchain: Toolchain, upgrade: bool) -> str:
             ),  # like pip: the newest version of all indexes
             *(["--upgrade"] if upgrade else []),
         ]
+        if overrides:
+            (work / "overrides.txt").write_text(overrides, encoding="utf-8")
+            arguments += ["--override", "overrides.txt"]
         _resolve(arguments, toolchain.requirement_files)
         return (work / toolchain.lock.name).read_text(encoding="utf-8")
 

@@ -93,4 +93,4 @@ class ToolchainRecord:
     cores: int | None = None
     """How many CPUs it has; ``None`` for this machine."""
     unconfined: str = ""
-    """What that system does not enforce, in words."""
+    """What that system, or the engine here, does not enforce, in words."""

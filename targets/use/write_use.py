@@ -1,5 +1,5 @@
-"""Writes `use/` beside an artifact: a program in each of five languages that asks it, and a page
-where browsers run it."""
+"""What stands in `use/` beside an artifact: a program in each of five languages that asks it, and a
+page where browsers run it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pydantic import JsonValue
 
 from pipeline.contract.adapter_name import SUFFIX
 from pipeline.contract.data_spec import DataSpec
-from targets.atomic import replace_file
 from targets.report.report_schema import Report
 from targets.report.templates import source_environment
 from targets.target import Target, load_target
@@ -86,18 +85,15 @@ def page_files(program: Program) -> dict[str, bytes]:
     return {_PAGE: render(_PAGE, program), **beside}
 
 
-def write_use(folder: Path, report: Report, spec: DataSpec | None) -> None:
-    """Write ``use/`` into the folder of the build of ``report``, whose rows are of ``spec``."""
-    use = folder / USE_DIR
-    use.mkdir(exist_ok=True)
+def files_beside(folder: Path, report: Report, spec: DataSpec | None) -> dict[str, str]:
+    """Return the files of ``use/`` in the folder of the build of ``report``, whose rows are of
+    ``spec``, by path there."""
     target = load_target(report.target)
     program = program_for(
         spec, folder / "model", report.quality, PLACE, preloads(target), plugin(target)
     )
     files = use_files(program, target) | foundry_file(report)
-    for name, content in files.items():
-        (use / name).parent.mkdir(exist_ok=True)
-        replace_file(use / name, content.decode())
+    return {f"{USE_DIR}/{name}": content.decode() for name, content in files.items()}
 
 
 def foundry_file(report: Report) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""The pages of figures, ``docs/measured.md`` and ``docs/scale.md``: made by commands alone.
+"""The pages of figures, ``docs/measured.md``, ``docs/scale.md`` and ``docs/growth.md``: made by
+commands alone.
 
 A section is what one command measured. It begins with one line that names the command, the day,
 the machine and the commit, and the next run of that command replaces it.
@@ -22,7 +23,9 @@ from tests.benchmarks.machine import machine
 DOCS = PROJECT / "docs"
 MEASURED = DOCS / "measured.md"
 SCALE = DOCS / "scale.md"
+GROWTH = DOCS / "growth.md"
 PICTURE = DOCS / "summary.svg"
+_GROWTH_PICTURES = "growth-*.svg"
 NO_AIM = "–"
 
 _INTRODUCTIONS = {
@@ -46,6 +49,14 @@ Peak memory is the largest resident set of a process, in GB of 10^9 bytes. It co
 files as far as they are in memory; the kernel takes those back when it needs room, so that a
 container's limit can be lower. "Plain" is the library call that a pass of Quern's stands in for,
 alone in a process of its own, in the same run, with the same wheels and instruction sets.
+""",
+    GROWTH.name: """\
+# How time and memory grow
+
+Every section makes one thing larger, and is what one command measured: its first line names the
+command, the day, the machine and the commit. Where time grows in proportion to the size, the last
+column stays at 1; what is there at any size, as the start of a process, brings it below. Pictures
+are logarithmic both ways. Memory is in MB of 10^6 bytes.
 """,
 }
 
@@ -101,7 +112,8 @@ def commit() -> str:
     figures was changed since, and ``unknown-dirty`` outside of a repository."""
     git = ["git", "-C", str(PROJECT)]
     head = _output([*git, "rev-parse", "--short=12", "HEAD"])
-    pages = [f":(exclude){path.relative_to(PROJECT)}" for path in (MEASURED, SCALE, PICTURE)]
+    made = (MEASURED, SCALE, GROWTH, PICTURE, GROWTH.with_name(_GROWTH_PICTURES))
+    pages = [f":(exclude){path.relative_to(PROJECT)}" for path in made]
     changed = _output([*git, "status", "--porcelain", "--", ".", *pages])
     return f"{head or 'unknown'}-dirty" if changed or not head else head
 

@@ -61,6 +61,9 @@ LEAST = {
     "./nox -s bench-data": (
         './nox -s bench-data -- --rows 2000 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
+    "./nox -s bench-growth": (
+        "./nox -s bench-growth -- --only rows --rows 1000 2000 --out dist/growth.md"
+    ),
     "./nox -s bench-job": "./nox -s bench-job -- --jobs 2 --out dist/measured.md",
     "./nox -s bench-installed -- MODEL": "./nox -s bench-installed -- --help",
     "./nox -s bench-shared": (

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pipeline.contract.events import EVENT, Event, Noted
-from pipeline.contract.plan import Plan, Step, unfinished_root
+from pipeline.contract.plan import Plan, SourceInput, Step, StepInput, unfinished_root
 from pipeline.contract.result import StepResult
+from pipeline.training.params import TOKENS
 from tests.support import plans
 from tests.support.warm_process import THREADS, warm_process
 
@@ -62,21 +63,33 @@ def test_killed_at_random_it_ends_with_the_same_bytes(
     right = plans.result(tmp_path / "whole", whole.name)
 
     killed = _step(kind, {**params, "save_steps": 2})
-    random_source = random.Random(kind + str(params))  # noqa: S311
     run = _Runs(toolchain_python, material, tmp_path / "killed", killed)
-    resumed = 0
-    for _ in range(3):
-        code, events = run.killed(random_source.randint(1, 3), random_source.uniform(0, 0.03))
-        assert code == -9, events
-        resumed += any("goes on after step" in note for note in _notes(events))
-    assert resumed
-    code, events = run.once()
-    assert code == 0, events
-    assert any("goes on after step" in note for note in _notes(events))
-    found = plans.result(tmp_path / "killed", killed.name)
+    found = _killed_again_and_again(run, tmp_path / "killed", killed)
     assert found.files == right.files
     assert _curves(found) == _curves(right)
-    assert len(list(run.unfinished.glob("checkpoint-*"))) <= 1
+
+
+@pytest.mark.parametrize(
+    "params", [LORA, pytest.param({**LORA, "packing": True}, marks=pytest.mark.slow)]
+)
+def test_on_tokens_that_a_step_made_it_ends_with_the_bytes_of_one_that_made_its_own(
+    toolchain_python: Path, material: Path, tmp_path: Path, params: dict[str, Any]
+) -> None:
+    limits = {"max_length": 1024, "too_long": "drop"}
+    made = plans.step("tokenize", "pass", {"model": plans.CHECKPOINT}, limits, data=plans.TONES)
+    plans.must_run(toolchain_python, tmp_path / "whole", material, [made, _step("lora", params)])
+    right = plans.result(tmp_path / "whole", "lora")
+
+    inputs: dict[str, StepInput | SourceInput] = {
+        "model": plans.CHECKPOINT,
+        TOKENS: plans.output_of("tokenize"),
+    }
+    killed = plans.step("lora", "pass", inputs, {**params, "save_steps": 2}, data=plans.TONES)
+    run = _Runs(toolchain_python, material, tmp_path / "killed", killed)
+    shutil.copytree(tmp_path / "whole" / "tokenize", tmp_path / "killed" / "tokenize")
+    found = _killed_again_and_again(run, tmp_path / "killed", killed)
+    assert found.files == right.files
+    assert _curves(found) == _curves(right)
 
 
 def test_rounding_goes_on_after_the_layers_that_were_done(
@@ -150,6 +163,22 @@ def test_an_evaluation_asks_nothing_again(
     found = plans.result(artifact.parent, kind)
     assert (found.files, found.metrics) == (right.files, right.metrics)
     assert (found.verdicts, found.evidence) == (right.verdicts, right.evidence)
+
+
+def _killed_again_and_again(run: _Runs, work: Path, step: Step) -> StepResult:
+    """Return the result of a training that was killed at random moments, and went on each time."""
+    chance = random.Random(step.type + str(step.params))  # noqa: S311
+    resumed = 0
+    for least in (3, 1, 1):  # the first of them leaves a snapshot
+        code, events = run.killed(chance.randint(least, 3), chance.uniform(0, 0.03))
+        assert code == -9, events
+        resumed += any("goes on after step" in note for note in _notes(events))
+    assert resumed
+    code, events = run.once()
+    assert code == 0, events
+    assert any("goes on after step" in note for note in _notes(events))
+    assert len(list(run.unfinished.glob("checkpoint-*"))) <= 1
+    return plans.result(work, step.name)
 
 
 class _Runs:

@@ -244,14 +244,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit_all(tmp_path)
     monkeypatch.setattr(pages, "PROJECT", tmp_path)
     monkeypatch.setattr(pages, "DOCS", tmp_path / "docs")
-    for name in ("MEASURED", "SCALE", "PICTURE"):
+    for name in ("MEASURED", "SCALE", "GROWTH", "PICTURE"):
         monkeypatch.setattr(pages, name, tmp_path / "docs" / getattr(pages, name).name)
     return tmp_path
 
 
 def test_the_commit_is_clean_though_pages_of_figures_were_written(project: Path) -> None:
     (project / "docs" / "measured.md").write_text("newer\n")
-    (project / "docs" / "summary.svg").write_text("new\n")
+    for picture in ("summary.svg", "growth-rows.svg"):
+        (project / "docs" / picture).write_text("new\n")
     assert re.fullmatch("[0-9a-f]{12}", pages.commit())
     pages.require_clean(project / "docs" / "scale.md")
 
@@ -273,6 +274,6 @@ def test_without_a_repository_no_commit_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PROJECT", tmp_path)
-    for name in ("MEASURED", "SCALE", "PICTURE"):
+    for name in ("MEASURED", "SCALE", "GROWTH", "PICTURE"):
         monkeypatch.setattr(pages, name, tmp_path / "docs" / name)
     assert pages.commit() == "unknown-dirty"

@@ -199,6 +199,8 @@ for problem in found.problems:
 print(found.checked.labels, [row.line for row in found.rows])
 print([found.checked.facts.ranks["eval"].of(at).hex() for at in range(len(found.checked.facts))])
 print([found.checked.facts.label(at) for at in range(len(found.checked.facts))])
+if not found.problems:
+    print(*map(list, found.checked.divided))
 """
 
 

@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.contract.schema import SharedCacheTable
 from targets.cli.options import PROJECT
+from targets.doctor.finding import Machine
+from targets.doctor.shared_cache import shared_cache
 from targets.remote import store
+from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
 from tests.support.cached_steps import KEY, a_step, write_step
 from tests.support.object_stores.faulty_proxy import Asked, Fault, FaultyProxy, faulty_proxy
@@ -191,6 +195,39 @@ def test_who_may_only_read_reads_on(
         assert KEY in shared.find([KEY])
         assert shared.bring(a_step())
         assert len(two.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "trust", "severity", "said"),
+    [
+        ("all", (), "ok", ", takes "),
+        ("reader", ("team.pub",), "ok", f"{SIGN_KEY} names no key to sign with"),
+        ("reader", (), "warning", "it may be read, and not be written: "),
+    ],
+)
+def test_the_doctor_says_what_these_rights_are_enough_for(
+    clone: Make,
+    moto_server: ObjectServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+    trust: tuple[str, ...],
+    severity: str,
+    said: str,
+) -> None:
+    use(moto_server.environment, monkeypatch)
+    with rights(moto_server) as users:
+        use(users["all"], monkeypatch)
+        one = clone("one")
+        one.push(_LARGE)
+        use(users[who], monkeypatch)
+        table = SharedCacheTable(remote=one.remote, push=True, trust=trust)
+        (found,) = shared_cache(Machine(tmp_path, tmp_path, (), table))
+    assert (found.severity, said in found.message) == (severity, True), found.message
+    if found.severity == "ok":
+        assert " MB/s" in found.message
+    else:
+        assert "s3:PutObject" in found.remedy
 
 
 # Processes that end while something is on its way.
