@@ -57,6 +57,14 @@ def replace_folder(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Make the file ``destination`` a hard link of ``source``; a copy on another file system."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
 @contextmanager
 def naming(written: Path) -> Iterator[None]:
     """Name the file ``written`` in an error of the block that would name none, or what was read."""

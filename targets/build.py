@@ -187,12 +187,16 @@ class Builder:
         """Yield the disk space that the build needs, in the order in which it is used."""
         for place in self._needed(plan).values():
             yield from runtime.needs(place.toolchain)
+        for packages in plan.missing_packages:
+            yield from packages.needs(self._cache.root)
         yield from disk_needs(plan, self._cache.root, dist, self._staying(plan))
 
     def _prepare(self, runtime: Runtime, plan: BuildPlan) -> dict[str, ToolchainRecord]:
         note = runtime.limits_note()
         if note:
             self._view.say(note)
+        for packages in plan.missing_packages:
+            packages.ensure(self._cache.root, self._view.say)
         return {
             name: runtime.prepare(place.toolchain, self._view.say)
             for name, place in self._needed(plan).items()

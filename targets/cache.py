@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -41,7 +40,7 @@ from pydantic import ValidationError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import OUTPUT_DIR, Step, object_path
 from pipeline.contract.result import RESULT_FILE, StepResult, read_result
-from targets.atomic import remove_partial_files, remove_tree, replace_file
+from targets.atomic import link_or_copy, remove_partial_files, remove_tree, replace_file
 from targets.digests import Digests
 from targets.disk import may_write
 from targets.errors import Interrupted, PassFailed
@@ -469,7 +468,4 @@ def link_tree(source: Path, destination: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, target)
-        except OSError:
-            shutil.copyfile(file, target)
+        link_or_copy(file, target)

@@ -64,6 +64,9 @@ class Target(Frozen):
     target on machines with the device."""
     image: str
     """Folder below ``images/`` that holds the toolchain."""
+    parent: str | None = None
+    """Folder below ``images/`` with what the toolchains of several targets have in common, so that
+    it is installed once; none where artifacts are not built."""
     python: str
     platforms: dict[str, PlatformRules]
     """Platforms by Docker's names; there is a lock for each."""
@@ -99,6 +102,10 @@ class Target(Frozen):
                 f"there is no {self.name} toolchain for {platform}",
                 f"build it on {' or '.join(building)}{in_containers}",
             )
+        parent = None
+        if self.parent is not None and rules.builds:
+            folder = IMAGES_DIR / self.parent
+            parent = Toolchain(self.parent, platform, self.python, folder, environment={})
         return Toolchain(
             target=self.name,
             platform=platform,
@@ -106,6 +113,7 @@ class Target(Frozen):
             image_dir=IMAGES_DIR / self.image,
             environment=rules.environment,
             requirements=rules.requirements,
+            parent=parent,
             room=self.room,
         )
 

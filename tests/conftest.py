@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _RELEASES = "test_release"
 """How the names of the files begin that share the costly fixture of releases."""
-_LONGEST = ("test_tone.py", "test_olive.py")
+_LONGEST = ("test_tone.py", "test_olive.py", "test_targets.py")
 _TURNS = itertools.count()
 _COSTLY = {"integration", "families", "slurm"}
 """Folders of tests that need a toolchain."""
@@ -36,8 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests into an order in which no process waits for another one.
 
     One makes the toolchains; unit tests need none, and are run meanwhile. Then comes what needs no
-    image, and what does: first the releases, the shipped example and Olive's files, which take
-    longest. Those that run alone are the last, in one process.
+    image, and what does: first the releases, the shipped example, Olive's files and
+    all targets, which take longest. Those that run alone are the last, in one process.
     """
     for item in items:
         if item.get_closest_marker("alone"):

@@ -27,6 +27,7 @@ from pipeline.builder.streaming import workers
 from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
+from pipeline.weights.widths import Widths
 
 
 @dataclass
@@ -84,9 +85,10 @@ def build_beside(
     recorded: Mapping[str, JsonValue],
     report: Reporter,
     integers: Path | None = None,
+    widths: Path | None = None,
 ) -> BesideArtifact:
     """Build ``checkpoint`` into ``out_dir`` as the metrics ``recorded`` of ``artifact`` say, with
-    the ``integers`` that were chosen; its weights are compared instead of written.
+    the ``integers`` and ``widths`` that were chosen; its weights are compared instead of written.
 
     Raises :class:`pipeline.contract.errors.StepError` where the builder does.
     """
@@ -97,7 +99,13 @@ def build_beside(
     )
     compared = BesideArtifact(artifact)
     call = BuilderCall(
-        Checkpoint(checkpoint), out_dir, params, options, integers=integers, save=compared
+        Checkpoint(checkpoint),
+        out_dir,
+        params,
+        options,
+        integers=integers,
+        widths=None if widths is None else Widths.load(widths),
+        save=compared,
     )
     build_with(call, report)
     return compared

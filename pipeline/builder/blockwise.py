@@ -53,19 +53,40 @@ class Blockwise:
         packed = np.empty((outputs, blocks, self.block_size * self.bits // 8), np.uint8)
         scales = np.empty((outputs, blocks), number)
         zeros = np.empty((outputs, blocks), np.uint8)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for rows, columns in _pieces(blocks, outputs, self.block_size):
-                span = slice(rows.start * self.block_size, rows.stop * self.block_size)
-                piece = _padded(weight[span, columns].contiguous().numpy(), self.block_size)
-                values, scale, zero = self._quantized(piece, alone=blocks == 1 and outputs > 1)
-                packed[columns, rows] = packed_values(values, self.bits).transpose(2, 0, 1)
-                scales[columns, rows] = scale[:, 0].T.astype(number)
-                zeros[columns, rows] = zero[:, 0].T
+        for (rows, columns), (values, scale, zero) in self._in_pieces(weight):
+            packed[columns, rows] = packed_values(values, self.bits).transpose(2, 0, 1)
+            scales[columns, rows] = scale[:, 0].T.astype(number)
+            zeros[columns, rows] = zero[:, 0].T
         return (
             (packed, scales, packed_zeros(zeros, self.bits))
             if self.zero_points
             else (packed, scales)
         )
+
+    def rounded(self, weight: Any) -> Array:
+        """Return the numbers, [inputs, outputs] in float32, that a PyTorch tensor stands for once
+        it is quantized."""
+        import numpy as np
+
+        inputs, outputs = weight.shape
+        found = np.empty((-(-inputs // self.block_size), self.block_size, outputs), np.float32)
+        for (rows, columns), (values, scale, zero) in self._in_pieces(weight):
+            found[rows, :, columns] = (values.astype(np.float32) - zero) * scale
+        return found.reshape(-1, outputs)[:inputs]
+
+    def _in_pieces(self, weight: Any) -> Iterator[tuple[tuple[slice, slice], tuple[Array, ...]]]:
+        """Yield (blocks, columns) of pieces of a PyTorch tensor [inputs, outputs], with integers,
+        scales and zero points of each."""
+        import numpy as np
+
+        inputs, outputs = weight.shape
+        blocks = -(-inputs // self.block_size)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for rows, columns in _pieces(blocks, outputs, self.block_size):
+                span = slice(rows.start * self.block_size, rows.stop * self.block_size)
+                piece = _padded(weight[span, columns].contiguous().numpy(), self.block_size)
+                quantized = self._quantized(piece, alone=blocks == 1 and outputs > 1)
+                yield (rows, columns), quantized
 
     def _quantized(self, piece: Array, alone: bool) -> tuple[Array, Array, Array]:
         """Return integers, scales and zero points of ``piece`` [blocks, block_size, columns].

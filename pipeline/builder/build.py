@@ -27,10 +27,15 @@ from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.evaluation.settings import left_out_note
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.onnx.graph import OnnxModel
+from pipeline.onnx.origins import HEAD
 from pipeline.weights.mode import WeightsMode
+from pipeline.weights.widths import Widths
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
+
+_MIXED = "matmul_mixed_precision"
+"""The builder's option for an output layer of another width, since onnxruntime_genai 0.14."""
 
 
 def build(
@@ -40,13 +45,15 @@ def build(
     report: Reporter,
     weights: Mapping[str, Deferred] | None = None,
     integers: Path | None = None,
+    widths: Path | None = None,
 ) -> dict[str, JsonValue]:
     """Build ``model`` into ``out_dir`` and return the options and properties of the artifact.
 
     The weights are read, quantized and written one by one if that gives the same bytes as the
     builder alone; otherwise all are in memory at once, and a warning says so. ``weights`` replace
     those in the folder ``model``, under the same names. Those with integers in the folder
-    ``integers`` are written so, and not quantized.
+    ``integers`` are written so, and not quantized; those with a width in the folder ``widths`` have
+    that one.
 
     Raises :class:`StepError` for a model that the builder would build wrongly, for an option that
     it does not know, and for any error of the builder; and
@@ -57,8 +64,10 @@ def build(
     note = left_out_note(checkpoint.generation_config)
     if note:
         report.warn(note)
+    chosen = None if widths is None else Widths.load(widths)
+    params = _with_wide_head(params, chosen, checkpoint)
     options = options_of(checkpoint, params)
-    call = BuilderCall(checkpoint, out_dir, params, options, weights, integers)
+    call = BuilderCall(checkpoint, out_dir, params, options, weights, integers, chosen)
     mode, end_ids = build_with(call, report)
     return {
         **recorded_as(params, options),
@@ -74,6 +83,20 @@ def options_of(checkpoint: Checkpoint, params: ModelBuilderParams) -> dict[str, 
     known = known_options()
     required = required_options(checkpoint.config, known)
     return resolve({**required, **requested_options(params)}, known)
+
+
+def _with_wide_head(
+    params: ModelBuilderParams, widths: Widths | None, checkpoint: Checkpoint
+) -> ModelBuilderParams:
+    """Return ``params`` that say so where the output layer is to be kept in int8: an embedding that
+    shares its weights is made before anything is quantized."""
+    tensors = checkpoint.tensors
+    heads = [name for name in tensors.linear if HEAD in name] or [*tensors.embedding]
+    wide = widths is not None and any(name in widths.int8 for name in heads)
+    if not wide or _MIXED not in known_options():
+        return params
+    mixed = {**params.mixed_precision, "last_matmul": "int8"}
+    return params.model_copy(update={"mixed_precision": mixed})
 
 
 def recorded_as(params: ModelBuilderParams, options: Mapping[str, str]) -> dict[str, JsonValue]:

@@ -20,6 +20,7 @@ from pipeline.contract.step import Reporter
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.process.causes import causes
 from pipeline.weights.mode import ONE_BY_ONE, WeightsMode
+from pipeline.weights.widths import Widths
 
 if TYPE_CHECKING:
     from pipeline.weights.deferred import Deferred
@@ -37,6 +38,8 @@ class BuilderCall:
     """Weights that replace those in the folder, under the same names."""
     integers: Path | None = None
     """Folder with the integers of some weights, which are not quantized then."""
+    widths: Widths | None = None
+    """Widths of some weights, in place of that of the precision."""
     save: Callable[..., None] | None = None
     """What takes the finished graph in place of ``onnx_ir.save``."""
 
@@ -54,6 +57,7 @@ class BuilderCall:
         from pipeline.builder.output_layer import output_layer_as_asked
         from pipeline.builder.readable_config import ReadableConfig
         from pipeline.builder.smollm3 import layers_without_positions
+        from pipeline.builder.widths import chosen_widths
         from pipeline.weights.arithmetic import SameBits
 
         precision, provider = self.params.precision, self.params.execution_provider
@@ -80,6 +84,7 @@ class BuilderCall:
                 norms_that_subtract_the_mean(),
                 output_layer_as_asked(),
                 mended_embedding(self.params.embedding_bits, self.params.block_size),
+                chosen_widths(self.widths, self.checkpoint),
                 replaced(onnx_ir, "save", self.save or onnx_ir.save),
             ):
                 parsed = parse(pairs, provider) if until_0_13 else parse(*source, pairs)

@@ -51,11 +51,17 @@ class BaseCheck(ABC, Generic[P]):
     """Whether it runs by default, without being named in the config."""
     resumes: ClassVar[bool] = False
     """Whether it can continue an interrupted run (:attr:`BasePass.resumes`)."""
+    packages: ClassVar[str] = ""
+    """The folder in ``images/`` with the packages that it needs beside those of its toolchain:
+    :mod:`pipeline.process.packages`. For Quern's own only."""
     uses_data: ClassVar[bool] = False
     heeds_constraint: ClassVar[bool] = False
     """Whether its result depends on the data set's ``constrain``, which is else not shown to it."""
     needs_held_out: ClassVar[bool] = False
     """Whether it needs held-out data."""
+    stands_in_for: ClassVar[str] = ""
+    """The check in whose place it runs by default where a model is trained and nothing is held out;
+    empty for none."""
     uses_device: ClassVar[bool] = False
     """Whether its result depends on the presence of the target's device, which is then in its
     key."""
@@ -73,8 +79,8 @@ class BaseCheck(ABC, Generic[P]):
         return cls.needs_held_out
 
     @classmethod
-    def timing_of(cls, params: P) -> dict[str, JsonValue]:  # noqa: ARG003
-        """Return the parameters of the ``time_base`` pass that makes ``base_timing``."""
+    def own_pass_of(cls, params: P, role: Role) -> dict[str, JsonValue]:  # noqa: ARG003
+        """Return the parameters of the pass of its own that makes ``role``."""
         return {}
 
     @classmethod

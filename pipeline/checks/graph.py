@@ -38,7 +38,8 @@ class Check(BaseCheck[GraphParams]):
     """Prove that the model folder is complete and consistent, and that it loads."""
 
     Params = GraphParams
-    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model")
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model", "widths")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("model", "widths")
     uses_device: ClassVar[bool] = True
 
     def run(self, inputs: Inputs, params: GraphParams) -> Outcome:
@@ -86,6 +87,7 @@ class _Examination:
             f"{len(model.nodes)} nodes in order, all weights in use",
         )
         self._precision(layers)
+        self._widths()
         self._judge("packing", lambda: quantized.packing(model), f"{len(layers)} linear layers")
         if is_complete:
             self._judge("finite_weights", lambda: quantized.value_problems(model), "all finite")
@@ -147,7 +149,11 @@ class _Examination:
                 quantized = [layer.node for layer in layers if layer.bits < 16]
                 self._judge("precision", lambda: [f"{name} is quantized" for name in quantized], "")
             return
-        mixing = self._asked.get("algorithm") in _MIXING or bool(self._asked.get("mixed_precision"))
+        mixing = (
+            self._asked.get("algorithm") in _MIXING
+            or bool(self._asked.get("mixed_precision"))
+            or "widths" in self._inputs.paths
+        )
         bits = frozenset({4, 8}) if mixing else frozenset({_WIDTHS[str(precision)]})
         names = self._asked.get("nodes_to_exclude")
         excluded = (
@@ -160,6 +166,21 @@ class _Examination:
         )
         if verdict is not None:
             self._verdicts.append(verdict)
+
+    def _widths(self) -> None:
+        """Compare the width of each matrix with the one that a pass chose."""
+        from pipeline.onnx.chosen_widths import width_problems
+        from pipeline.weights.widths import Widths
+
+        if self._checkpoint is None or "widths" not in self._inputs.paths:
+            return
+        checkpoint, folder = self._checkpoint, self._inputs["widths"]
+        chosen = Widths.load(folder)
+        self._judge(
+            "chosen_widths",
+            lambda: width_problems(self._model, checkpoint, chosen),
+            f"{len(chosen.int8)} of {len(chosen.bits)} weights in int8, as chosen",
+        )
 
     def _search_asked(self) -> Mapping[str, JsonValue]:
         """Return the search options that the pass was asked to write."""

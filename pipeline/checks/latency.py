@@ -181,7 +181,7 @@ class Check(BaseCheck[LatencyParams]):
         return (*needs, "base_timing") if any(goal.of_base for goal in params.goals) else needs
 
     @classmethod
-    def timing_of(cls, params: LatencyParams) -> dict[str, JsonValue]:
+    def own_pass_of(cls, params: LatencyParams, role: Role) -> dict[str, JsonValue]:  # noqa: ARG003
         """Return the parameters with which the base model does the same work."""
         return params.model_dump(mode="json", include=set(Workload.model_fields))
 

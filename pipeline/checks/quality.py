@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from pipeline.builder.remedies import with_remedies
 from pipeline.checks._constrained import ConstrainedAnswers, constrained_answers
+from pipeline.checks._general import MAX_INCREASE, general_verdicts
 from pipeline.checks.base import BaseCheck, Outcome
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.errors import StepError
@@ -77,7 +78,7 @@ class QualityParams(Frozen):
     max_tuning_perplexity_increase: float = Field(default=1.0, ge=0)
     """By which share the perplexity of the expected answers may exceed the base model's after
     fine-tuning. Only for data without labels."""
-    max_general_perplexity_increase: float = Field(default=9.0, ge=0)
+    max_general_perplexity_increase: float = Field(default=MAX_INCREASE, ge=0)
     """By which share the perplexity of plain English, a text that comes with Quern, may exceed the
     base model's after fine-tuning: beyond ten times, by default, the model has lost what its task
     does not need. Not judged where the base itself cannot read it."""
@@ -214,7 +215,8 @@ class Check(BaseCheck[QualityParams]):
         }
         if "base" in answers and "tuned" in answers:
             verdicts += _tuning_verdicts(params, answers["tuned"], answers["base"])
-            verdicts += _general_verdicts(params, readings)
+            limit = params.max_general_perplexity_increase
+            verdicts += general_verdicts(readings.get("base"), readings.get("tuned"), limit)
         block = _report_block(ours, scores)
         block["general_perplexity"] = {name: one.perplexity for name, one in readings.items()}
         block["wrong"] = [*_wrong(answers[judged_one], examples)][:_MOST_WRONG]
@@ -356,24 +358,6 @@ def _tuning_verdicts(params: QualityParams, tuned: Answers, base: Answers) -> tu
         detail = f"{before.perplexity:.4f} of the base model, {after.perplexity:.4f} of the tuned"
         verdicts.append(limit_verdict("tuning_perplexity", growth, "<=", limit, detail=detail))
     return tuple(verdicts)
-
-
-def _general_verdicts(
-    params: QualityParams, readings: Mapping[str, Reading]
-) -> tuple[Verdict, ...]:
-    """Return the verdict on what fine-tuning did to everything else, if the base could read."""
-    base, tuned = readings.get("base"), readings.get("tuned")
-    if base is None or tuned is None or not base.knows:
-        return ()
-    growth = tuned.perplexity / base.perplexity - 1
-    limit = params.max_general_perplexity_increase
-    detail = (
-        f"{base.perplexity:.4g} of the base model, {tuned.perplexity:.4g} of the tuned one, over "
-        f"{base.tokens} tokens of plain English"
-    )
-    if growth > limit:
-        detail += "; learning_rate and steps decide it, and a smaller r keeps more"
-    return (limit_verdict("general_perplexity", growth, "<=", limit, detail=detail),)
 
 
 def _loss_verdicts(

@@ -42,8 +42,8 @@ class Check(BaseCheck[RebuildParams]):
     """
 
     Params = RebuildParams
-    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model", "adapter", "integers")
-    optional_needs: ClassVar[tuple[Role, ...]] = ("model", "adapter", "integers")
+    needs: ClassVar[tuple[Role, ...]] = ("artifact", "model", "adapter", "integers", "widths")
+    optional_needs: ClassVar[tuple[Role, ...]] = ("model", "adapter", "integers", "widths")
 
     def run(self, inputs: Inputs, params: RebuildParams) -> Outcome:
         """Build and compare. A graph that cannot be read fails the check."""
@@ -76,9 +76,14 @@ class Check(BaseCheck[RebuildParams]):
             return Outcome((problem_verdict("graph_readable", [str(error)], ""),))
         with tempfile.TemporaryDirectory() as scratch:
             out_dir = Path(scratch)
-            integers = inputs.paths.get("integers")
             beside = build_beside(
-                inputs["model"], out_dir, model, recorded, inputs.report, integers
+                inputs["model"],
+                out_dir,
+                model,
+                recorded,
+                inputs.report,
+                integers=inputs.paths.get("integers"),
+                widths=inputs.paths.get("widths"),
             )
             separate = SeparateParams()
             if "adapter" in inputs.paths:

@@ -37,7 +37,7 @@ class Check(BaseCheck[SizeParams]):
         return ("artifact", "base_timing") if relative else ("artifact",)
 
     @classmethod
-    def timing_of(cls, params: SizeParams) -> dict[str, JsonValue]:  # noqa: ARG003
+    def own_pass_of(cls, params: SizeParams, role: Role) -> dict[str, JsonValue]:  # noqa: ARG003
         """Return parameters with which the base model's size is measured, but not its speed."""
         return {"samples": 0}
 

@@ -7,10 +7,17 @@ from typing import Literal
 StepKind = Literal["pass", "check"]
 """A step of a plan changes a model, or proves something about one."""
 
-Kind = Literal["checkpoint", "adapter", "integers", "onnx", "predictions", "rows", "tokens"]
-"""Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, the weights of a
-checkpoint as integers, an ONNX Runtime GenAI model folder, the answers of a model to the held-out
-prompts, the rows of a data set, or the tokens of what is trained on."""
+Kind = Literal[
+    "checkpoint", "adapter", "widths", "integers", "onnx", "predictions", "rows", "tokens"
+]
+"""Output of a pass: a Hugging Face checkpoint folder, a PEFT adapter folder, the widths of a
+checkpoint's matrices, its weights as integers, an ONNX Runtime GenAI model folder, the answers of a
+model to the held-out prompts, the rows of a data set, or the tokens of what is trained on."""
+
+Choice = Literal["widths", "integers"]
+"""The kinds that say how the newest checkpoint is to be quantized, until there is another."""
+
+CHOICES: tuple[Choice, ...] = ("widths", "integers")
 
 ARTIFACT_WORDS: dict[Kind, str] = {
     "onnx": "an ONNX model",

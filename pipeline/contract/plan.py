@@ -24,8 +24,8 @@ OUTPUT_DIR = "output"
 """The folder, beside :data:`~pipeline.contract.result.RESULT_FILE`, with what the step made."""
 
 
-_SCRIPTS = frozenset({"script", "script_dir"})
-"""Inputs that are Python files of the user's."""
+_SCRIPTS = frozenset({"script", "script_dir", "task_folder"})
+"""Inputs that are Python files of the user's, or may have some."""
 
 
 class PathRef(Frozen):

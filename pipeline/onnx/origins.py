@@ -27,7 +27,8 @@ _IN_BUILDER = {
     "w3": "up_proj",
 }
 """Names of projections in checkpoints (Phi-2, LFM2), and what the builder calls them."""
-_HEAD = "lm_head"
+HEAD = "lm_head"
+"""What the builder calls the output layer."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Origins:
 
         Empty if the checkpoint has no such matrix or one of another size.
         """
-        if name.startswith(_HEAD):
+        if name.startswith(HEAD):
             return self._head(rows)
         match = _IN_GRAPH.search(name)
         if match is None:
@@ -78,12 +79,12 @@ class Origins:
 
     def _head(self, rows: int) -> list[Origin]:
         shapes = self.checkpoint.shapes
-        names = [name for name in shapes if name.endswith(f"{_HEAD}.weight")]
+        names = [name for name in shapes if name.endswith(f"{HEAD}.weight")]
         names = names or [*self.checkpoint.tensors.embedding]
         # The builder may leave out rows of the vocabulary that no token uses.
         if not names or shapes[names[0]][0] < rows:
             return []
-        return [Origin(_HEAD, 0, rows, names[0], 0)]
+        return [Origin(HEAD, 0, rows, names[0], 0)]
 
     @property
     def _layers(self) -> Mapping[int, Mapping[str, tuple[str, int, int]]]:

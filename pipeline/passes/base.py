@@ -38,6 +38,9 @@ class BasePass(ABC, Generic[P]):
     ``inputs[NAME]`` is the path in the running process."""
     without_effect: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that change nothing of its output, and so are not part of its key."""
+    packages: ClassVar[str] = ""
+    """The folder in ``images/`` with the packages that it needs beside those of its toolchain:
+    :mod:`pipeline.process.packages`. For Quern's own only."""
     uses_data: ClassVar[bool] = False
     data_optional: ClassVar[bool] = False
     """Whether it also runs if the config has no data set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,8 +42,6 @@ class Pass(BasePass[EvaluateParams]):
     def run(self, inputs: Inputs, params: EvaluateParams, out_dir: Path) -> dict[str, JsonValue]:
         """Write the answers (:mod:`pipeline.evaluation.scores`) and the reading
         (:mod:`pipeline.evaluation.general`); return their scores."""
-        import torch
-
         from pipeline.data.parts import parts_of
         from pipeline.data.room import require_room
         from pipeline.data.tokenize import Codec
@@ -50,12 +49,9 @@ class Pass(BasePass[EvaluateParams]):
         from pipeline.evaluation.general import read
         from pipeline.evaluation.scores import answer, score
         from pipeline.evaluation.settings import PENALTY, shipped
-        from pipeline.onnx.answer_ends import answer_ends
         from pipeline.onnx.checkpoint import Checkpoint
-        from pipeline.training.answerer import TorchAnswerer
+        from pipeline.training.answerer import answerer_of
         from pipeline.training.determinism import prepare
-        from pipeline.training.loading import load_model
-        from pipeline.training.streamed import load_fp32
 
         prepare(inputs.seed, inputs.threads)
         examples = list(parts_of(inputs).eval[: params.max_samples])
@@ -66,26 +62,19 @@ class Pass(BasePass[EvaluateParams]):
         checkpoint = Checkpoint(inputs["model"])
         require_room(examples, codec, checkpoint.context)
         settings = shipped(checkpoint.generation_config)
-        if torch.cuda.is_available():
-            model = load_model(inputs["model"], params).eval()
-        else:
-            model = load_fp32(inputs["model"], params, inputs.report)
-        answerer = TorchAnswerer(
-            model,
-            tokenizer.pad_token_id,
-            frozenset(answer_ends(checkpoint, tokenizer)),
-            params.batch_size,
-            params.repetition_penalty or float(settings[PENALTY]),
+        answerer = replace(
+            answerer_of(checkpoint, tokenizer, params, inputs.report),
+            batch_size=params.batch_size,
+            repetition_penalty=params.repetition_penalty or float(settings[PENALTY]),
         )
         answers = answer(
             answerer, codec, examples, inputs.report, params.max_new_tokens, inputs.unfinished
         )
         answers.save(out_dir)
-        vocabulary = model.config.get_text_config().vocab_size
-        reading = read(answerer, codec.whole_text_ids, checkpoint.context, vocabulary)
+        reading = read(answerer, codec.whole_text_ids, checkpoint.context, answerer.vocabulary)
         reading.save(out_dir)
         return {
             **score(answers).model_dump(mode="json"),
             "general_perplexity": reading.perplexity,
-            "computed_in": str(model.dtype),
+            "computed_in": answerer.dtype,
         }

@@ -17,13 +17,17 @@ from pipeline.training.gptq_params import GptqParams
 class Pass(BasePass[GptqParams]):
     """Choose the integers of every matrix in the model's layers by GPTQ (arXiv 2210.17323), with
     the rows of the training part; the held-out part is not read. Used before ``model_builder``,
-    which writes them instead of quantizing by itself. Embedding and output layer are left to it.
+    which writes them instead of quantizing by itself. Embedding and output layer are left to it,
+    and what ``mixed_precision`` keeps in int8. Without a data set, plain English that comes with
+    Quern is looked at.
     """
 
     Params = GptqParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    may_consume: ClassVar[Mapping[str, Kind]] = {"widths": "widths"}
     produces: ClassVar[Kind] = "integers"
     uses_data: ClassVar[bool] = True
+    data_optional: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     without_effect: ClassVar[tuple[str, ...]] = ("save_layers",)

@@ -18,7 +18,7 @@ class Pass(BasePass[ModelBuilderParams]):
 
     Params = ModelBuilderParams
     consumes: ClassVar[dict[str, Kind]] = {"model": "checkpoint"}
-    may_consume: ClassVar[dict[str, Kind]] = {"integers": "integers"}
+    may_consume: ClassVar[dict[str, Kind]] = {"integers": "integers", "widths": "widths"}
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
 
@@ -28,5 +28,11 @@ class Pass(BasePass[ModelBuilderParams]):
         """Write the folder that ``onnxruntime_genai.Model`` loads; return the builder's options."""
         from pipeline.builder.build import build
 
-        chosen = inputs.paths.get("integers")
-        return build(inputs["model"], out_dir, params, inputs.report, integers=chosen)
+        return build(
+            inputs["model"],
+            out_dir,
+            params,
+            inputs.report,
+            integers=inputs.paths.get("integers"),
+            widths=inputs.paths.get("widths"),
+        )

@@ -58,6 +58,7 @@ def _tuned(
     import shutil
 
     from pipeline.process.load import busy_note, provisional
+    from pipeline.tuning.front import front_of
     from pipeline.tuning.search import Search
     from pipeline.tuning.summary import TuningSummary
     from pipeline.tuning.trials import Trials
@@ -83,6 +84,7 @@ def _tuned(
         layers=chosen.trial.layers,
         trials=every,
         chosen=every.index(chosen.trial),
+        front=front_of(every),
         pinned=_pinned(params, chosen.trial.built, chosen.trial.session),
         seconds=round(trials.seconds, 1),
         out_of_time=search.out_of_time,

@@ -105,6 +105,8 @@ def _problems(step_class: type) -> Iterator[str]:
     for former, name in RENAMED_ATTRIBUTES.items():
         if isinstance(getattr(step_class, former, None), (bool, tuple)):
             yield f"has `{former}`, which is `{name}` now"
+    if getattr(step_class, "packages", ""):
+        yield "has `packages`, which only built-in passes and checks get"
     if issubclass(step_class, BasePass):
         yield from _pass_problems(step_class, params)
     elif issubclass(step_class, BaseCheck):

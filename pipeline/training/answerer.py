@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pipeline.contract.step import Reporter
 from pipeline.evaluation.prefixes import common_prefix
 from pipeline.evaluation.scores import AskedPrompts, Reply
+from pipeline.onnx.answer_ends import answer_ends
+from pipeline.onnx.checkpoint import Checkpoint
+from pipeline.training.loading import ModelLoading, load_model
 from pipeline.training.prompt_cache import CachingModel, Kept, can_continue
+from pipeline.training.streamed import load_fp32
 
 _CACHE_BYTES = 1 << 30
 """Memory for keys and values of a batch."""
@@ -21,6 +26,18 @@ _TOKENS = 1 << 12
 """Tokens of a batch, beyond what all prompts begin with."""
 _FIRST = 1 << 9
 """Tokens of the first batch: a small one, so that the time of all can be told soon."""
+
+
+def answerer_of(
+    checkpoint: Checkpoint, tokenizer: Any, loading: ModelLoading, report: Reporter
+) -> TorchAnswerer:
+    """Return an answerer over the model of ``checkpoint``: as it is on a GPU, else in fp32."""
+    if torch.cuda.is_available():
+        model = load_model(checkpoint.folder, loading).eval()
+    else:
+        model = load_fp32(checkpoint.folder, loading, report)
+    ends = frozenset(answer_ends(checkpoint, tokenizer))
+    return TorchAnswerer(model, tokenizer.pad_token_id, ends)
 
 
 class _Prefix(NamedTuple):
@@ -64,6 +81,16 @@ class TorchAnswerer:
             rest = [prompt[prefix.length :] for prompt in asked]
             kept = self.caching.after(prefix.kept, [0] * len(rest), rest, left=True)
             yield _KeptPrompts(self, batch, asked, kept)
+
+    @property
+    def vocabulary(self) -> int:
+        """Return the number of tokens among which the model chooses."""
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    def dtype(self) -> str:
+        """Return the number format that it computes in."""
+        return str(self.model.dtype)
 
     @cached_property
     def caching(self) -> CachingModel:

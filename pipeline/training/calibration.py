@@ -22,9 +22,11 @@ _AT_ONCE = 1 << 12
 
 
 @dataclass
-class _Batch:
+class Batch:
     """Rows that are run together."""
 
+    ids: torch.Tensor
+    """Their tokens: [rows, tokens]."""
     hidden: torch.Tensor
     """What the next layer reads: [rows, tokens, width]."""
     there: torch.Tensor
@@ -69,17 +71,36 @@ class Calibration:
     def __init__(self, model: Any, rows: Sequence[Sequence[int]]) -> None:
         """``model`` has deferred weights; ``rows`` are token ids."""
         self._model = model
-        self._names = {module: name for name, module in model.named_modules()}
+        self.names = {module: name for name, module in model.named_modules()}
+        """Names of the model's parts."""
         self.layers = layers_of(model)
+        self.batches: list[Batch] = []
         if not self.layers:
             raise StepError("the model has no layers that can be run one by one", cause="bad_input")
-        inner = model.base_model
-        others = [Unit(part) for part in parts_of_model(inner) if part not in set(self.layers)]
+        with self.loaded(model.base_model):
+            inner = model.base_model
+            self.batches = [_prepared(inner, self.layers, batch) for batch in _batches(rows)]
+
+    @property
+    def rows(self) -> list[slice]:
+        """Return which of all rows each batch has, in the order of the batches."""
+        found: list[slice] = []
+        for batch in self.batches:
+            first = found[-1].stop if found else 0
+            found.append(slice(first, first + len(batch.ids)))
+        return found
+
+    @contextmanager
+    def loaded(self, whole: torch.nn.Module) -> Iterator[None]:
+        """Inside, what of ``whole`` is no layer has its weights."""
+        others = [Unit(part) for part in parts_of_model(whole) if part not in set(self.layers)]
         for unit in others:
             unit.load()
-        self._batches = [_prepared(inner, self.layers, batch) for batch in _batches(rows)]
-        for unit in others:
-            unit.forget()
+        try:
+            yield
+        finally:
+            for unit in others:
+                unit.forget()
 
     def module_of(self, name: str) -> torch.nn.Module:
         """Return the part of the model with the weight ``name``."""
@@ -91,11 +112,11 @@ class Calibration:
         with what they multiplied. Those that had no input are left out."""
         found: dict[str, Seen] = {}
         sums: list[_Sum] = []
-        there = [self._batches[0].there]
+        there = [self.batches[0].there]
 
         def look(module: torch.nn.Linear, arguments: tuple[torch.Tensor, ...]) -> None:
             (inputs, *_) = arguments
-            name = f"{self._names[module]}.weight"
+            name = f"{self.names[module]}.weight"
             if name not in found:
                 shared = next((known for known in sums if known.newest is inputs), None)
                 if shared is None:
@@ -111,9 +132,9 @@ class Calibration:
             if isinstance(module, torch.nn.Linear)
         ]
         try:
-            for batch in self._batches:
+            for batch in self.batches:
                 there[0] = batch.there
-                self._run(layer, batch)
+                self._seen(layer, batch)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -127,15 +148,19 @@ class Calibration:
 
     def advance(self, layer: torch.nn.Module) -> None:
         """Run ``layer``, which has its weights, for what the next one reads."""
-        for batch in self._batches:
-            batch.hidden = self._run(layer, batch)
+        for batch in self.batches:
+            batch.hidden = self._seen(layer, batch)
 
-    def _run(self, layer: torch.nn.Module, batch: _Batch) -> torch.Tensor:
+    def _seen(self, layer: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        with torch.no_grad():
+            return self.run(layer, batch, batch.hidden)
+
+    def run(self, layer: torch.nn.Module, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
+        """Return what ``layer``, which has its weights, makes of ``hidden`` states of a batch."""
         arguments, named = batch.calls[self.layers.index(layer)]
-        with torch.inference_mode():
-            result = layer(batch.hidden, *arguments, **named)
-        hidden: torch.Tensor = result[0] if isinstance(result, tuple) else result
-        return hidden
+        result = layer(hidden, *arguments, **named)
+        made: torch.Tensor = result[0] if isinstance(result, tuple) else result
+        return made
 
 
 def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
@@ -150,15 +175,15 @@ def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
         yield batch
 
 
-def _prepared(inner: Any, layers: Sequence[Any], rows: Sequence[Sequence[int]]) -> _Batch:
+def _prepared(inner: Any, layers: Sequence[Any], rows: Sequence[Sequence[int]]) -> Batch:
     """Return ``rows`` as the first of ``layers`` reads them."""
     ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
     there = torch.zeros(ids.shape, dtype=torch.bool)
     for at, row in enumerate(rows):
         ids[at, : len(row)] = torch.tensor(list(row))
         there[at, : len(row)] = True
-    batch = _Batch(torch.empty(0), there)
-    with _recording(layers, batch), torch.inference_mode():
+    batch = Batch(ids, torch.empty(0), there)
+    with _recording(layers, batch), torch.no_grad():
         inner(input_ids=ids, use_cache=False)
     if len(batch.calls) != len(layers):
         raise StepError(
@@ -168,7 +193,7 @@ def _prepared(inner: Any, layers: Sequence[Any], rows: Sequence[Sequence[int]]) 
 
 
 @contextmanager
-def _recording(layers: Sequence[Any], batch: _Batch) -> Iterator[None]:
+def _recording(layers: Sequence[Any], batch: Batch) -> Iterator[None]:
     """Inside, ``layers`` do nothing, and ``batch`` gets what they are called with."""
 
     def forward(hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pipeline.data.parts import parts_of
 from pipeline.data.refusals import Refusals
 from pipeline.data.split import sample
 from pipeline.data.tokenize import Codec, encoded
+from pipeline.training.plain_texts import TEXTS
 
 
 def calibration_rows(
@@ -17,8 +18,16 @@ def calibration_rows(
     cut after ``max_length``.
 
     A row that is held out as well, as two files may have it, is left out: what is measured there
-    must not have been looked at before. Raises :class:`StepError` where no row is left.
+    must not have been looked at before. Where there is nothing to train on, they are those of
+    :data:`TEXTS`. Raises :class:`StepError` where no row is left.
     """
+    if inputs.data is None or not inputs.data.spec.trains:
+        texts = TEXTS[:count]
+        inputs.report.warn(
+            f"there are no rows to train on: {len(texts)} texts in plain English, which come with "
+            "Quern, are looked at in place of yours"
+        )
+        return [tuple(codec.whole_text_ids(text)[:max_length]) for text in texts]
     parts = parts_of(inputs)
     held_out = {example.text for example in parts.eval}
     drawn = sample(parts.train, count, inputs.seed)

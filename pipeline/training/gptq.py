@@ -43,6 +43,7 @@ from pipeline.weights.integers import (
 from pipeline.weights.shards import write_file
 from pipeline.weights.stored import stored_tensors
 from pipeline.weights.threads import Threads
+from pipeline.weights.widths import Widths
 
 _ERRORS = "errors.json"
 """File of a snapshot with the errors so far."""
@@ -72,6 +73,8 @@ class _Rounding:
         self._method = Gptq(params.bits, params.block_size, params.symmetric, params.damping)
         self._threads = Threads(inputs.threads)
         self._errors: Errors = {}
+        widths = inputs.paths.get("widths")
+        self._wide = frozenset(() if widths is None else Widths.load(widths).int8)
         self._config = {
             **Checkpoint(self._source).config,
             "quantization_config": quantization_config(
@@ -137,11 +140,13 @@ class _Rounding:
         save_file(tensors, file, {"format": "pt"})
 
     def _fits(self, name: str, weight: Any) -> bool:
-        """Return whether the files have the matrix under this name, and the format has room."""
+        """Return whether the files have the matrix under this name, the format has room, and it is
+        not kept in int8."""
         stored = self._stored.get(name)
         size = (self._params.bits, self._params.block_size)
         return (
             stored is not None
+            and name not in self._wide
             and tuple(stored.shape) == weight.shape
             and can_be_stored((weight.shape[0], weight.shape[1]), *size)
         )

@@ -107,8 +107,9 @@ class TuneParams(ModelBuilderParams):
     """The parameters and values to try."""
     goal: Literal["answer", "decode", "prompt", "size"] = "answer"
     """What is to be fast: a whole ``answer`` of ``new_tokens`` to a prompt of ``prompt_tokens``,
-    the tokens after the first (``decode``), or the first token (``prompt``). ``size``: the smallest
-    build within the limits, whose session is then as fast as for ``answer``."""
+    the tokens after the first (``decode``), or the first token (``prompt``). ``size``: the cheapest
+    build within the limits, which is the smallest, and of those that are as small up to the share
+    ``tie`` the fastest; its session is then as fast as for ``answer``."""
     prompt_tokens: int = Field(default=128, ge=1)
     """Length of the made-up prompt that is timed."""
     new_tokens: int = Field(default=64, ge=2)

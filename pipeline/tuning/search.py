@@ -30,6 +30,7 @@ from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.process.load import LoadWatch
 from pipeline.statistics.intervals import ratio_interval
 from pipeline.tuning.cut import can_cut, cut
+from pipeline.tuning.front import cheapest_of
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid
 from pipeline.tuning.sampler import next_point
@@ -211,7 +212,7 @@ class Search:
                 'mixed_precision = [{ last_matmul = "int8" }]',
             )
         measured = self._finals(finalists, session)
-        best = best_of(measured, self._score, self._params.tie)
+        best = self._best_of(measured)
         chosen = next(one for one in finalists if one.point == best.built)
         for finalist in finalists:
             if finalist is not chosen:
@@ -224,6 +225,13 @@ class Search:
         artifact.configure(threads, options)
         metrics = {**metrics, "threads": threads, "session": _plain(options)}
         return Chosen(artifact.folder, metrics, best, margin)
+
+    def _best_of(self, measured: Sequence[Trial]) -> Trial:
+        """Return the fastest, or for the goal ``size`` the fastest of the smallest; of equally fast
+        ones the closest to the float model."""
+        if self._params.goal == "size":
+            measured = cheapest_of(measured, self._params.tie)
+        return best_of(measured, self._time, self._params.tie)
 
     def _finalist(self, point: Point, session: Point, found: int) -> _Finalist | None:
         """Build the whole model and compare it with the limits; ``None`` if it is not within them.
@@ -437,6 +445,10 @@ class Search:
         assert trial.speed is not None  # noqa: S101 - only what was timed is compared
         if self._params.goal == "size" and trial.stage != "session" and trial.bytes is not None:
             return float(trial.bytes)
+        return self._time_of(trial.speed)
+
+    def _time(self, trial: Trial) -> float:
+        assert trial.speed is not None  # noqa: S101 - only what was timed is compared
         return self._time_of(trial.speed)
 
     def _time_of(self, speed: Speed) -> float:

@@ -57,6 +57,9 @@ class TuningSummary(Frozen):
     trials: tuple[Trial, ...]
     chosen: int | None
     """Index of the choice in :attr:`trials`; ``None`` if nothing was measured."""
+    front: tuple[int, ...] = ()
+    """Indices of the trials that no other beats in size, time per token and closeness at once
+    (:mod:`pipeline.tuning.front`)."""
     pinned: dict[str, JsonValue]
     """Parameters with which ``model_builder`` makes the same bytes."""
     seconds: float = 0

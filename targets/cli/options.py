@@ -20,6 +20,7 @@ from pipeline.contract.schema import (
     DockerSystem,
     SharedCacheTable,
     SlurmSystem,
+    StepTable,
     SystemTable,
     ToolchainTable,
     is_image_registry,
@@ -286,6 +287,19 @@ class Request:
         return registry_of(config.toolchain, config.cache, self.loaded.path)
 
     @property
+    def stays(self) -> str:
+        """Return why its steps can run on this machine alone, of which the plan knows CPU and GPU;
+        empty if any other one with the toolchain does as well."""
+        passes = self.loaded.config.passes.items()
+        if self.loaded.config.resources.arithmetic == "native":
+            return 'the config has `arithmetic = "native"`'
+        if any(_measures(name, step) for name, step in passes):
+            return f"the config has `{_MEASURING}`, which measures on this one"
+        used = (place for place in (*self.places, self.training_place) if place.device.container)
+        gpu = next(used, None)
+        return f"a GPU of this one was found for {gpu.toolchain.target}" if gpu is not None else ""
+
+    @property
     def trust(self) -> tuple[Path, ...]:
         """Return the keys of which one must have signed an image, whatever registry it is in."""
         config = self.loaded.config
@@ -417,9 +431,13 @@ def _bound_to_this_machine(loaded: LoadedConfig, system: str) -> Iterator[Proble
         message = f"the bytes would be those of {system}'s CPU, which the keys do not know"
         yield loaded.problem(message, ("resources", "arithmetic"), here)
     for name, step in loaded.config.passes.items():
-        if (step.type or name) == _MEASURING:
+        if _measures(name, step):
             message = f"it chooses by times that it measures, which cannot be done on {system} yet"
             yield loaded.problem(message, ("passes", name), here)
+
+
+def _measures(name: str, step: StepTable) -> bool:
+    return (step.type or name) == _MEASURING
 
 
 def _not_shared(loaded: LoadedConfig, system: str, table: SystemTable) -> Iterator[Problem]:

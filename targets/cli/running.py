@@ -21,7 +21,7 @@ from targets.place import Place
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import Runtime, StartRuntime
 from targets.systems.find import Elsewhere
-from targets.systems.select import Chooser
+from targets.systems.select import HERE, Chooser
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 from targets.view import View
@@ -90,13 +90,14 @@ def runtime_starter(
     view: View,
     elsewhere: Elsewhere | None = None,
     registry: RegistrySettings | None = None,
+    stays: str = HERE,
 ) -> StartRuntime:
     """Return a function that starts the runtime, on this machine unless there is ``elsewhere``, and
     reports if it is a virtual environment.
 
-    ``registry`` may have images that are not on this machine.
+    ``registry`` may have images that are not on this machine. ``stays`` is as for ``Chooser``.
     """
-    chooser = Chooser(requested, cache_root, elsewhere, registry)
+    chooser = Chooser(requested, cache_root, elsewhere, registry, stays)
 
     def start(toolchains: Sequence[Toolchain]) -> Runtime:
         return chooser.start(toolchains, view.say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ class CheckCall(_Call):
     implementation: type[BaseCheck[Any]]
     script: Path | None = None
     """The Python file of the user's own check."""
-    timing: PassCall | None = None
-    """The pass that times the base model, if the check compares with it."""
+    own_passes: Mapping[Role, PassCall] = field(default_factory=dict)
+    """The passes that make what this check alone reads, with its parameters."""
 
     def needs(self, artifact: Kind = "onnx") -> tuple[Role, ...]:
         """Return the roles it reads if the artifact is of the given kind."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.contract.roles import ROLES
+from pipeline.contract.roles import ROLES, Role
 from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, load_check, replacement_hint
@@ -67,7 +67,7 @@ class ChainReader:
             params = evaluation.params.model_copy(update=_penalty(passes))
             evaluation = replace(evaluation, params=params)
         self._targets_overrides()
-        checks = self._checks(whole, separate=any(call.keeps_adapter for call in passes))
+        checks = self._checks(whole, passes)
         passes = tuple(_held_to(call, checks) for call in passes)
         chain = Chain(
             source=self._source(),
@@ -188,10 +188,13 @@ class ChainReader:
             "adapted_reference", StepTable.model_validate(table), ("checks", "merging")
         )
 
-    def _checks(self, whole: bool, separate: bool) -> tuple[CheckCall, ...]:
-        """Return the checks. Those of an adapter are there where the artifact keeps one
-        ``separate``, or where the config names them."""
+    def _checks(self, whole: bool, passes: Sequence[PassCall]) -> tuple[CheckCall, ...]:
+        """Return the checks of what ``passes`` make. Those of an adapter are there where the
+        artifact keeps one separate, and those that stand in for others where these have no row to
+        ask; or where the config names them."""
         named = self._config.checks
+        separate = any(call.keeps_adapter for call in passes)
+        trained = any(call.implementation.produces in ("adapter", "checkpoint") for call in passes)
         default = (name for name in check_types() if load_check(name).runs_by_default)
         tables = {**{name: StepTable() for name in default}, **named}
         calls = []
@@ -208,6 +211,10 @@ class ChainReader:
             needed = {*implementation.needs} - {*implementation.optional_needs}
             if "adapter" in needed and not separate and name not in named:
                 continue
+            other = implementation.stands_in_for
+            stands_in = trained and not self._holds_out and other not in self._config.skip_checks
+            if other and not stands_in and name not in named:
+                continue
             if implementation.needs_held_out and not self._holds_out:
                 if whole and name in named:
                     self._nothing_to_ask(name)
@@ -221,7 +228,7 @@ class ChainReader:
                 call = CheckCall(name, step.type_name, implementation, params, step.script)
                 if whole and not self._holds_out and call.needs_held_out:
                     self._nothing_to_ask(name)
-                calls.append(replace(call, timing=self._timing(call)))
+                calls.append(replace(call, own_passes=self._own_passes(call)))
         return tuple(calls)
 
     @property
@@ -245,13 +252,19 @@ class ChainReader:
             message = "nothing is held out that the artifact could be asked"
             self._steps.problem(message, path, "raise split.eval, or remove the check")
 
-    def _timing(self, call: CheckCall) -> PassCall | None:
-        """Return the pass that times the base model for a check, if it needs it."""
-        if "base_timing" not in call.needs():
-            return None
-        work = call.implementation.timing_of(call.params)
-        table = StepTable.model_validate({"type": "time_base", **work})
-        return self._steps.pass_call(f"time-base-{call.name}", table, ("checks", call.name))
+    def _own_passes(self, call: CheckCall) -> dict[Role, PassCall]:
+        """Return the passes that make what a check reads, where each check has one of its own."""
+        made = {}
+        for role in call.needs():
+            source = ROLES[role]
+            if source.each:
+                values = call.implementation.own_pass_of(call.params, role)
+                table = StepTable.model_validate({"type": source.made_by, **values})
+                name = f"{source.each}-{call.name}"
+                own = self._steps.pass_call(name, table, ("checks", call.name))
+                if own is not None:
+                    made[role] = own
+        return made
 
     def _skipped(self, named: Collection[str]) -> None:
         """Check that the checks to skip exist and have no table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+from pipeline.contract.kinds import CHOICES
 from pipeline.contract.roles import ROLES
 from pipeline.run.registry import load_pass
 from targets.config.chain import Chain, CheckCall, PassCall
@@ -12,7 +13,9 @@ from targets.config.chain import Chain, CheckCall, PassCall
 MERGED_BUILDER = "merged_builder"
 _PAIR = ("merge", "model_builder")
 
-_WITHOUT_IT = {role for role, source in ROLES.items() if source.of in ("artifact", "base")}
+_WITHOUT_IT = {
+    role for role, source in ROLES.items() if source.of in ("artifact", "base", *CHOICES)
+}
 """Roles that a check can read although there is no merged checkpoint."""
 _SHAPES_ONLY = {"graph"}
 """Checks that read only shapes, settings and tokenizer of the checkpoint, which are the base's."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.builder.params import ModelBuilderParams
 from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.kinds import ARTIFACT_WORDS, Kind
+from pipeline.contract.kinds import ARTIFACT_WORDS, CHOICES, Kind
 from pipeline.training.gptq_params import GptqParams
 from targets.config.chain import Chain, PassCall
 from targets.config.source_map import KeyPath
@@ -49,13 +49,18 @@ def wiring_mistakes(
                 yield from _separation_mistakes(call, unused.get("adapter"), chain)
             unused.pop(kind, None)
         for kind in call.implementation.may_consume.values():
-            if kind == "integers" and kind in unused:
+            if kind not in unused:
+                continue
+            if kind == "integers":
                 yield from _rounding_mistakes(unused.pop(kind), call)
+            elif isinstance(call.params, ModelBuilderParams):
+                yield from _width_mistakes(unused.pop(kind), call)
         produces = call.implementation.produces
         added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
-        if produces == "checkpoint" and "integers" in unused:
-            yield _unused_output(unused.pop("integers"), chain)
-        if produces not in (*ARTIFACT_WORDS, "integers") or added:
+        for choice in CHOICES if produces == "checkpoint" else ():
+            if choice in unused:
+                yield _unused_output(unused.pop(choice), chain)
+        if produces not in (*ARTIFACT_WORDS, *CHOICES) or added:
             yield ChainMistake("no pass for a chain: it runs by itself where it is needed", path)
             continue
         if produces in unused:
@@ -63,15 +68,15 @@ def wiring_mistakes(
         made.add(produces)
         unused[produces] = call
     for kind, call in unused.items():
-        if call is chain.passes[-1] and kind == "integers":
+        if call is chain.passes[-1] and kind in CHOICES:
             yield ChainMistake(
-                "integers alone are no artifact", ("passes", call.name), "add model_builder"
+                f"{kind} alone are no artifact", ("passes", call.name), "add model_builder"
             )
         elif call is not chain.passes[-1]:
             yield _unused_output(call, chain)
-    timings = {call.timing.name for call in chain.checks if call.timing is not None}
+    own = {call.name for check in chain.checks for call in check.own_passes.values()}
     for table, calls in (("passes", chain.passes), ("checks", chain.checks)):
-        for name in (timings | reserved) & {call.name for call in calls}:
+        for name in (own | reserved) & {call.name for call in calls}:
             yield ChainMistake("this name is used by a built-in step", (table, name))
     for check in chain.checks if chain.base_kind != "onnx" else ():
         if isinstance(check.params, RebuildParams) and check.params.built_with is not None:
@@ -119,6 +124,24 @@ def _rounding_mistakes(rounding: PassCall, builder: PassCall) -> Iterator[ChainM
         )
 
 
+def _width_mistakes(choosing: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
+    """Yield why ``builder`` cannot keep the matrices in int8 that ``choosing`` chooses."""
+    built, path = builder.params, ("passes", builder.name)
+    assert isinstance(built, ModelBuilderParams)  # noqa: S101 - only such are asked
+    if built.precision != "int4":
+        yield ChainMistake(
+            f"'{choosing.name}' chooses what is kept in int8, and this is {built.precision}",
+            (*path, "precision"),
+            'set precision = "int4"',
+        )
+    elif built.mixes_layers or (built.algorithm or "").endswith("_last") or built.mixed_precision:
+        yield ChainMistake(
+            f"it chooses widths by itself, and '{choosing.name}' has chosen them",
+            (*path, "mixed_precision" if built.mixed_precision else "algorithm"),
+            "use algorithm k_quant, rtn or default without mixed_precision",
+        )
+
+
 def _separation_mistakes(
     call: PassCall, trained: PassCall | None, chain: Chain
 ) -> Iterator[ChainMistake]:
@@ -160,8 +183,8 @@ def _unused_output(call: PassCall, chain: Chain) -> ChainMistake:
         advice = f"add merge before {following.name}"
         if following.implementation.produces == "onnx":
             advice += f", or separate_adapter after {following.name}"
-    if produces == "integers":
-        message = f"the integers made by '{call.name}' are not used by any later pass"
+    if produces in CHOICES:
+        message = f"the {produces} made by '{call.name}' are not used by any later pass"
         return ChainMistake(message, ("passes", call.name), "put it before model_builder")
     product = ARTIFACT_WORDS[produces].partition(" ")[2]
     message = f"the {product} made by '{call.name}' is not used by any later pass"
@@ -173,4 +196,4 @@ def _needs_data(call: PassCall) -> bool:
 
 
 def _trains(call: PassCall) -> bool:
-    return call.implementation.uses_data and call.implementation.trains
+    return _needs_data(call) and call.implementation.trains

@@ -11,6 +11,7 @@ from targets.report.tuning_rows import (
     TrialRow,
     column_title,
     columns,
+    front,
     headline,
     pinned,
     rows,
@@ -38,6 +39,9 @@ def print_tuning(console: Console, report: Report) -> None:
         if row.out:
             console.print(f"[yellow]✗[/] {escape(', '.join(row.choice))}: {escape(row.result)}")
     console.print(f"tuned  {escape(headline(summary))}", highlight=False)
+    best = front(summary)
+    if best:
+        console.print(f"front  {escape(best)}", highlight=False)
     console.print("[dim]the same bytes without measuring, in place of the pass:[/]")
     console.print(escape(pinned(summary, report.target)), highlight=False, soft_wrap=True)
 
@@ -48,12 +52,12 @@ def _table(titles: list[str], shown: list[TrialRow]) -> WholeTable:
     table.column("layers", wrap=False)
     for title in titles:
         table.column(title)
-    for title in ("prompt", "tokens", "KL"):
+    for title in ("prompt", "tokens", "KL", "size"):
         table.column(title, justify="right", wrap=False)
     for row in shown:
-        mark, style = ("✓", "bold green") if row.chosen else ("", "")
+        mark, style = ("✓", "bold green") if row.chosen else ("•" if row.front else "", "")
         if row.out:
             mark, style = "✗", "yellow"
-        cells = (mark, row.layers, *row.choice, row.prompt, row.decode, row.cost)
+        cells = (mark, row.layers, *row.choice, row.prompt, row.decode, row.cost, row.size)
         table.row(*map(escape, cells), style=style)
     return table

@@ -22,6 +22,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
+from pipeline.process.packages import PACKAGES
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model
 from targets.atomic import remove_leftovers, replace_folder, sibling_folder
@@ -62,7 +63,7 @@ def pack(
     ``output`` returns the path of a step's output.
     """
     files = results[plan.artifact].files
-    steps = [planned.step for planned in plan.steps if planned.step.kind == "check"]
+    steps = [planned.step for planned in plan.steps if _can_travel(planned.step)]
     parcel = Parcel(
         build=plan.build,
         target=plan.target,
@@ -79,6 +80,12 @@ def pack(
             _pack_inputs(fresh, step, plan, output)
         (fresh / _FILE).write_text(text, encoding="utf-8")
         replace_folder(fresh, place)
+
+
+def _can_travel(step: Step) -> bool:
+    """Return whether a step is a check that another machine can run: not one that needs packages,
+    which are those of this platform."""
+    return step.kind == "check" and PACKAGES not in step.inputs
 
 
 def unpack(folder: Path) -> Parcel:

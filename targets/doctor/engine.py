@@ -13,6 +13,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from targets.doctor.finding import Finding, Machine, gigabytes
+from targets.doctor.systems import examined
 from targets.errors import EnvironmentUnable
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL
@@ -37,7 +38,14 @@ _UNUSED_DAYS = 30
 
 
 def engine(machine: Machine) -> Iterator[Finding]:
-    """Examine the engine and everything on it; without one, report how builds run instead."""
+    """Examine the engine and everything on it; without one, report how builds run instead.
+
+    One of another machine that the environment names is examined as a system is.
+    """
+    elsewhere = machine.chooser.elsewhere()
+    if elsewhere is not None:
+        yield from examined(elsewhere.system, machine.toolchains, machine, blocks=("docker",))
+        return
     try:
         containers = machine.chooser.containers()
     except EnvironmentUnable as unable:
@@ -65,6 +73,8 @@ def _examine(containers: Containers, machine: Machine) -> Iterator[Finding]:
     yield from _registry(containers, machine)
     for toolchain in machine.toolchains:
         yield _image(containers, toolchain)
+    parents = {one.parent.lock: one.parent for one in machine.toolchains if one.parent is not None}
+    for toolchain in (*machine.toolchains, *parents.values()):
         yield from _superseded(client, toolchain)
     yield from _leftovers(client)
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pipeline.contract.schema import SharedCacheTable, SystemTable
 from targets.errors import EnvironmentUnable
 from targets.place import Place, place_of
+from targets.runtimes.platform import platform_for
 from targets.runtimes.runtime import RuntimeName
 from targets.systems.find import elsewhere_of
 from targets.systems.job_notes import Origin
@@ -88,6 +89,12 @@ class Machine:
         return tuple(
             place_of(target, platform) for target in self.targets if platform in target.platforms
         )
+
+    def toolchains_on(self, system: str) -> tuple[Toolchain, ...]:
+        """Return the toolchain of each target that has one for ``system``, a name of the config."""
+        platform = self.systems[system].platform or platform_for("docker")
+        able = (target for target in self.targets if platform in target.platforms)
+        return tuple(target.toolchain(platform) for target in able)
 
 
 def usable_runtimes(findings: Iterable[Finding]) -> tuple[RuntimeName, ...]:

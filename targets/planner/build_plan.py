@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.contract.kinds import Kind
-from pipeline.contract.plan import Step
+from pipeline.contract.plan import SourceInput, Step
 from targets.cache import CachedStep
 from targets.config.chain import PassCall
 from targets.runtimes.runtime import Mount
+
+if TYPE_CHECKING:
+    from targets.toolchain.package_set import PackageSet
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,12 @@ class BuildPlan:
     target: str
     steps: tuple[PlannedStep, ...]
     mounts: tuple[Mount, ...]
-    """The user's files that steps read."""
+    """The user's files that steps read, and their packages."""
     artifact: str
     """Name of the step that makes the artifact."""
     artifact_kind: Kind = "onnx"
+    packages: tuple[PackageSet, ...] = ()
+    """The packages that steps have beside those of their toolchain, whether they run or not."""
     notes: tuple[str, ...] = ()
     """Decisions that the user must know, e.g. that remote code is trusted."""
 
@@ -52,6 +58,17 @@ class BuildPlan:
         missing = [planned for planned in self.steps if planned.cached is None]
         first = {planned.step.key: planned for planned in reversed(missing)}
         return tuple(planned for planned in missing if first[planned.step.key] is planned)
+
+    @property
+    def missing_packages(self) -> tuple[PackageSet, ...]:
+        """Return the packages of steps that must run."""
+        read = {
+            source.ref.root
+            for planned in self.missing
+            for source in planned.step.inputs.values()
+            if isinstance(source, SourceInput)
+        }
+        return tuple(packages for packages in self.packages if packages.root in read)
 
     def __getitem__(self, name: str) -> PlannedStep:
         return next(planned for planned in self.steps if planned.step.name == name)

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract.data_spec import DataSpec
-from pipeline.contract.kinds import Kind
-from pipeline.contract.plan import DataInput, SourceInput, Step, StepInput
+from pipeline.contract.kinds import CHOICES, Kind
+from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
 from pipeline.passes.import_gguf import FOLDER
 from pipeline.passes.rows import FETCHED, FILE, MODEL
+from pipeline.process.packages import PACKAGES
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
 from pipeline.training.base_params import FetchParams
@@ -33,11 +34,12 @@ from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import FEW_ROWS, fetch_call, rows_call, tokens_call
 from targets.planner.shared_steps import with_elsewhere
 from targets.planner.user_files import UserFiles
-from targets.runtimes.runtime import PLACES, RuntimeName
+from targets.runtimes.runtime import PLACES, Mount, RuntimeName
 from targets.systems.left_outputs import LeftOutputs
 
 if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
+    from targets.toolchain.package_set import PackageSet
 
 Input = StepInput | SourceInput
 
@@ -76,6 +78,7 @@ class Planner:
         self._steps: list[PlannedStep] = []
         self._facts: dict[str, Facts] = {}
         self._files = UserFiles(loaded, cache, self._code)
+        self._packages: dict[str, PackageSet] = {}
         self._data: DataInput | None = None
         self._idle: list[str] = []
 
@@ -105,7 +108,8 @@ class Planner:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
             if call.implementation.produces == "checkpoint":
-                newest.pop("integers", None)  # they are those of the checkpoint before
+                for choice in CHOICES:
+                    newest.pop(choice, None)  # it is of the checkpoint before
             newest[call.implementation.produces] = produced
             artifact = call.name
         kind = self._chain.artifact_kind
@@ -121,7 +125,8 @@ class Planner:
             target=self._toolchains["target"].target,
             # Downloads need no other step's output, so they come first, in one process.
             steps=tuple(sorted(self._steps, key=lambda planned: not planned.step.hub)),
-            mounts=self._files.mounts,
+            mounts=(*self._files.mounts, *self._package_mounts),
+            packages=tuple(self._packages.values()),
             artifact=artifact,
             artifact_kind=kind,
             notes=(
@@ -171,6 +176,7 @@ class Planner:
             planned = next(planned for planned in self._steps if planned.step.name == name)
             return StepInput(step=name, key=planned.step.key)
         sources = self._files.sources(name, call)
+        packages = self._packages_of(call, call.implementation.runs_on)
         code = self._files.code(name, call)
         measures = call.implementation.measures
         return self._add(
@@ -183,7 +189,7 @@ class Planner:
                 key="",
                 seed=self._loaded.config.seed,
                 params=call.values,
-                inputs={**inputs, **sources},
+                inputs={**inputs, **sources, **packages},
                 data=self._data_for(call),
                 code=code,
                 network=call.implementation.network or call.network,
@@ -232,6 +238,26 @@ class Planner:
             return "" if call.implementation.network else self._training_device.model
         return self._device.model if call.implementation.measures else ""
 
+    def _packages_of(
+        self, call: PassCall | CheckCall, runs_on: Literal["host", "target"]
+    ) -> dict[str, Input]:
+        """Return the packages that a step needs beside those of its toolchain, as an input. What
+        decides them is their lock; the wheels need not be here yet."""
+        name = call.implementation.packages
+        if not name:
+            return {}
+        from targets.toolchain.package_set import package_set  # most plans have none
+
+        packages = package_set(name, self._toolchains[runs_on])
+        self._packages[packages.root] = packages
+        return {PACKAGES: SourceInput(ref=PathRef(root=packages.root), digest=packages.digest)}
+
+    @property
+    def _package_mounts(self) -> Iterator[Mount]:
+        """Yield where the packages of steps lie, or will."""
+        for root, packages in self._packages.items():
+            yield Mount(root, packages.folder(self._cache.root))
+
     @property
     def _machine(self) -> str:
         """Return the properties of this machine on which a choice by speed depends."""
@@ -264,8 +290,8 @@ class Planner:
         """
         kind = self._chain.artifact_kind
         subjects = {**_subjects(base, tuned, merge), "artifact": {"model": newest[kind]}}
-        if "integers" in newest:
-            subjects["integers"] = {"model": newest["integers"]}
+        choices = {choice: newest[choice] for choice in CHOICES if choice in newest}
+        subjects |= {choice: {"model": made} for choice, made in choices.items()}
         missing = self._missing_roles(subjects)
         checks = [call for call in self._chain.checks if _can_judge(call, kind, missing)]
         self._idle = [call.name for call in self._chain.checks if call not in checks]
@@ -278,20 +304,16 @@ class Planner:
             plain["unmerged"], plain["merged_adapter"] = (
                 merge.inputs[name] for name in ("model", "adapter")
             )
-        if "integers" in subjects:
-            plain["integers"] = subjects["integers"]["model"]
+        plain.update(choices.items())
         if tuned is not None:
             plain["model"] = tuned
             if kind == "adapter" and any(_asks_tuned(role) for role in needed):
                 parts: dict[str, Input] = {"model": tuned, "adapter": newest["adapter"]}
                 subjects["tuned"] = {"model": self._merged_for_checks(parts)}
         roles = {**plain, **self._roles(subjects, needed)}
-        timings = {} if base is None else self._add_timings(base, checks)
+        own = self._add_own_passes(checks, kind, {**subjects, "nothing": {}})
         for check in checks:
-            inputs: dict[Role, Input] = {}
-            if check.name in timings:
-                inputs["base_timing"] = timings[check.name]
-            self._add_check(check, {**roles, **inputs})
+            self._add_check(check, {**roles, **own[check.name]})
 
     def _merged_for_checks(self, parts: Mapping[str, Input]) -> Input:
         """Return base and adapter as one checkpoint, which is not part of the chain."""
@@ -334,19 +356,28 @@ class Planner:
             inputs["reference"] = made[source.beside]
         made[role] = self._add_pass(source.step, self._chain.check_passes[source.made_by], inputs)
 
-    def _add_timings(self, base: Input, checks: Iterable[CheckCall]) -> dict[str, Input]:
-        """Add the passes that time the base model, each once; return their outputs by check."""
-        by_workload: dict[str, Input] = {}
-        timings = {}
+    def _add_own_passes(
+        self, checks: Iterable[CheckCall], kind: Kind, subjects: _Subjects
+    ) -> dict[str, dict[Role, Input]]:
+        """Add the passes that checks have of their own, each once where several have the same;
+        return what they make, by check. ``kind`` is the artifact's."""
+        made: dict[str, Input] = {}
+        by_check: dict[str, dict[Role, Input]] = {}
         for check in checks:
-            call = check.timing
-            if call is None:
-                continue
-            work = json.dumps(call.values, sort_keys=True)
-            if work not in by_workload:
-                by_workload[work] = self._add_pass(call.name, call, {"model": base})
-            timings[check.name] = by_workload[work]
-        return timings
+            own: dict[Role, Input] = {}
+            by_check[check.name] = own
+            for role, call in check.own_passes.items():
+                source = ROLES[role]
+                if source.of not in subjects or role not in check.needs(kind):
+                    continue
+                inputs = {**subjects[source.of]}
+                if source.beside is not None and source.beside in own:
+                    inputs[source.beside] = own[source.beside]
+                work = json.dumps([role, call.values], sort_keys=True)
+                if work not in made:
+                    made[work] = self._add_pass(call.name, call, inputs)
+                own[role] = made[work]
+        return by_check
 
     def _add_check(self, call: CheckCall, roles: Mapping[Role, Input]) -> None:
         toolchain = self._toolchains["target"]
@@ -368,6 +399,7 @@ class Planner:
                         if role in roles
                     },
                     **sources,
+                    **self._packages_of(call, "target"),
                 },
                 data=self._data_for(call),
                 code=self._files.code(call.name, call),
@@ -499,7 +531,7 @@ def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> 
 
 def _asks_tuned(role: Role) -> bool:
     """Return whether a step asks the tuned model something for ``role``."""
-    return ROLES[role].of == "tuned" and bool(ROLES[role].step)
+    return ROLES[role].of == "tuned" and bool(ROLES[role].made_by)
 
 
 def _can_judge(call: CheckCall, kind: Kind, missing: AbstractSet[Role]) -> bool:

@@ -150,12 +150,14 @@ def _files_of_user(plans: Sequence[BuildPlan], source: Source) -> Iterator[Resou
     seen: set[str] = set()
     for plan in plans:
         mounts = {mount.root: mount.source for mount in plan.mounts}
+        packages = {one.root for one in plan.packages}
         for item_read in (item for planned in plan.steps for item in _sources(planned.step)):
             root = item_read.ref.root
             if root in seen:
                 continue
             seen.add(root)
-            folder = mounts[root].is_dir()
+            # The digest of packages is that of their lock, whether their wheels are here or not.
+            folder = root not in packages and mounts[root].is_dir()
             annotations: dict[str, JsonValue] = {}
             if "@" not in root:
                 annotations["path"] = _path(mounts[root], source)

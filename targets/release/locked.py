@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -44,8 +45,7 @@ def require_made_with_lock(outcome: BuildOutcome, place: Place) -> None:
 
 def _unlocked(toolchain: Toolchain) -> Iterator[str]:
     pins = {pin.name: pin.version for pin in read_lock(toolchain.lock)}
-    text = (toolchain.image_dir / toolchain.requirements).read_text(encoding="utf-8")
-    for line in text.splitlines():
+    for file, line in _lines(toolchain.requirement_files):
         try:
             requirement = Requirement(line.partition("#")[0].strip())
         except InvalidRequirement:
@@ -56,6 +56,12 @@ def _unlocked(toolchain: Toolchain) -> Iterator[str]:
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             state = "does not have it" if version is None else f"has {version}"
             yield (
-                f"{toolchain.requirements} of {toolchain.target} asks for {requirement}, "
+                f"{file.name} of {file.parent.name} asks for {requirement}, "
                 f"{toolchain.lock.name} {state}"
             )
+
+
+def _lines(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield file, line

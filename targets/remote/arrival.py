@@ -103,14 +103,13 @@ class Arrival:
             here.seek(0)
             while here.tell() <= file.bytes and (known := here.read(PART)):
                 digest.update(known)
-            while here.tell() < file.bytes:
-                if self._ended:
-                    raise _Ended
-                wanted = min(PART, file.bytes - here.tell())
-                part = self._store.part(path, here.tell(), wanted)
-                if part is None or len(part) != wanted:
-                    raise _Damaged
-                digest.update(part)
-                here.write(part)
+            if here.tell() < file.bytes:
+                for piece in self._store.rest(path, here.tell()):
+                    if self._ended:
+                        raise _Ended
+                    digest.update(piece)
+                    here.write(piece)
+                    if here.tell() > file.bytes:
+                        break
             if here.tell() != file.bytes or digest.hexdigest() != file.sha256:
                 raise _Damaged

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PART = 5 << 20
 """Bytes of one request: the fewest that S3 allows."""
+_PIECE = 1 << 20
+"""Bytes that are passed on at once while they arrive."""
 _AT_ONCE = 2
 """Parts of a file that go at once. With more, each would take too long on a slow line."""
 _MOST_PARTS = 9_000
@@ -105,6 +107,15 @@ class Store:
         with self._translated(), _absent():
             return bytes(obstore.get_range(self._store, path, start=start, length=length))
         return None
+
+    def rest(self, path: str, start: int) -> Iterator[bytes]:
+        """Yield what an object has from byte ``start`` on, with one request; nothing if it is not
+        there, or ends before."""
+        import obstore
+
+        with self._translated(), _absent():
+            got = obstore.get(self._store, path, options={"range": {"offset": start}})
+            yield from map(bytes, got.stream(min_chunk_size=_PIECE))
 
     def write(self, path: str, parts: Iterator[bytes], size: int) -> None:
         """Store an object of ``size`` bytes, which nobody sees before it is whole."""

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pydantic import JsonValue
 
 from pipeline.contract.kinds import ARTIFACT_WORDS
+from pipeline.run.registry import load_check
 from targets.foreign_text import one_line
 from targets.report.check_words import CheckWords, check_types_with_words
 from targets.report.confusion import confusions
@@ -19,6 +20,7 @@ from targets.report.loss_curves import loss_curves
 from targets.report.loss_plot import loss_plot
 from targets.report.report_schema import Report
 from targets.report.templates import TEMPLATES, html_environment
+from targets.report.tuning_rows import tuning_values
 
 _LARGEST_MATRIX = 16
 """Labels up to which a matrix can be read; of more, the most frequent mistakes are listed."""
@@ -62,6 +64,7 @@ def to_html(report: Report) -> str:
             losses=tuple(_losses(report)),
             outputs=[step for step in report.passes if step.kind == "pass" and step.bytes],
             seen=list(trained_views(report)),
+            **tuning_values(report),
             counts=counts,
             one_line=one_line,
         )
@@ -82,7 +85,8 @@ def explained(judged: Sequence[Judged]) -> list[CheckWords]:
 def not_run(report: Report) -> list[str]:
     """Return the checks that did not run: skipped, or of no use for this artifact."""
     ran = {step.type for step in report.passes if step.kind == "check"}
-    return sorted(check_types_with_words() - ran - {_OWN_CHECK})
+    left = check_types_with_words() - ran - {_OWN_CHECK}
+    return sorted(name for name in left if load_check(name).stands_in_for not in ran)
 
 
 def wrong_answers(report: Report) -> list[Mapping[str, str]]:

@@ -9,22 +9,17 @@ from targets.report.headline import greedy
 from targets.report.report_schema import Report
 from targets.report.templates import TEMPLATES, markdown_environment
 from targets.report.training_rows import trainings
-from targets.report.tuning_rows import column_title, columns, headline, pinned, rows, tuning_of
+from targets.report.tuning_rows import tuning_values
 
 
 def to_markdown(report: Report) -> str:
     """Return ``report`` as Markdown."""
     environment = markdown_environment(TEMPLATES)
-    tuning = tuning_of(report)
     return environment.get_template("report.md.j2").render(
         report=report,
         greedy=greedy(report),
         words=ARTIFACT_WORDS[report.artifact],
-        tuning=tuning,
-        headline=headline(tuning) if tuning else "",
-        names=[column_title(name) for name in columns(tuning)] if tuning else [],
-        trials=list(rows(tuning)) if tuning else [],
-        pinned=pinned(tuning, report.target) if tuning else "",
+        **tuning_values(report),
         trainings=list(trainings(report)),
         seen=list(trained_views(report)),
         counts=counts,

@@ -147,7 +147,8 @@ class Report(Frozen):
         listed = "" if len(names) == len(self.passes) else f": {', '.join(names)}"
         made = [f"made in {PLACES['venv']}{listed}"] if names else []
         lacks = {step.system: step.unconfined for step in self.passes if step.unconfined}
-        made += [f"{system} does not enforce {lack}" for system, lack in lacks.items()]
+        for system, lack in lacks.items():
+            made.append(f"{system or 'the engine'} does not enforce {lack}")
         return "; ".join(made)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import tomli_w
 from pydantic import JsonValue
@@ -28,8 +29,12 @@ class TrialRow:
     """One trial in words."""
 
     chosen: bool
+    front: bool
+    """Whether no other build beats it in size, time per token and closeness at once."""
     out: bool
     """Whether it was excluded."""
+    whole: bool
+    """Whether the whole model was built."""
     layers: str
     choice: tuple[str, ...]
     """A value for each of the :func:`columns`; empty for the builder's default."""
@@ -49,10 +54,25 @@ def tuning_of(report: Report) -> TuningSummary | None:
     return TuningSummary.model_validate(summaries[-1]) if summaries else None
 
 
+def tuning_values(report: Report) -> dict[str, Any]:
+    """Return what the templates of reports show of the search that made the artifact."""
+    summary = tuning_of(report)
+    if summary is None:
+        return {"tuning": None}
+    return {
+        "tuning": summary,
+        "tuned_to": headline(summary),
+        "front": front(summary),
+        "names": [column_title(name) for name in columns(summary)],
+        "trials": list(rows(summary)),
+        "pinned": pinned(summary, report.target),
+    }
+
+
 def rows(summary: TuningSummary) -> Iterator[TrialRow]:
     """Yield all trials in their order."""
     for place, trial in enumerate(summary.trials):
-        yield _row(summary, trial, place == summary.chosen)
+        yield _row(summary, trial, place == summary.chosen, place in summary.front)
 
 
 def columns(summary: TuningSummary) -> tuple[str, ...]:
@@ -94,16 +114,36 @@ def pinned(summary: TuningSummary, target: str) -> str:
     return tomli_w.dumps(tables)
 
 
+def front(summary: TuningSummary) -> str:
+    """Return what is on the front in a line, the smallest first; empty where only one build is."""
+    if len(summary.front) < 2:
+        return ""
+    every = [*rows(summary)]
+    shown = "; ".join(
+        f"{', '.join(every[place].choice) or _AS_GIVEN}: {every[place].size}, "
+        f"{every[place].decode}, KL {every[place].cost}"
+        for place in summary.front
+    )
+    return f"no build beats these in size, time per token and closeness at once: {shown}"
+
+
+def _result(trial: Trial, chosen: bool, on_front: bool) -> str:
+    words = ("chosen" if chosen else rejection_reason(trial), "on the front" if on_front else "")
+    return "; ".join(filter(None, words))
+
+
 def _point(trial: Trial) -> dict[str, JsonValue]:
     return {**trial.built, **trial.session}
 
 
-def _row(summary: TuningSummary, trial: Trial, chosen: bool) -> TrialRow:
+def _row(summary: TuningSummary, trial: Trial, chosen: bool, on_front: bool) -> TrialRow:
     speed, point = trial.speed, _point(trial)
     has_all_layers = trial.layers >= summary.layers
     return TrialRow(
         chosen=chosen,
+        front=on_front,
         out=trial.status != "measured",
+        whole=has_all_layers and trial.stage == "final",
         layers=f"all {summary.layers}" if has_all_layers else f"{trial.layers} of {summary.layers}",
         choice=tuple(
             describe_value(point[name]) if name in point else _NOTHING for name in columns(summary)
@@ -112,5 +152,5 @@ def _row(summary: TuningSummary, trial: Trial, chosen: bool) -> TrialRow:
         decode=_NOTHING if speed is None else rate(speed.tokens_per_second),
         cost=_NOTHING if trial.cost is None else f"{trial.cost:.3g}",
         size=_NOTHING if trial.bytes is None else size(trial.bytes),
-        result="chosen" if chosen else rejection_reason(trial),
+        result=_result(trial, chosen, on_front),
     )

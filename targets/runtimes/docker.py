@@ -130,6 +130,7 @@ class DockerRuntime:
             base_image=image.base,
             image=image.reference,
             details={"engine": facts.known_as, "kernel": str(facts.info["KernelVersion"])},
+            unconfined=facts.unconfined,
         )
 
     def needs(self, toolchain: Toolchain) -> tuple[Need, ...]:

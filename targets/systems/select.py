@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -17,12 +18,16 @@ from targets.runtimes.interrupts import interruptible
 from targets.runtimes.platform import Choice
 from targets.runtimes.runtime import PLACES, Runtime, RuntimeName
 from targets.systems.find import Elsewhere, engine_of_environment
-from targets.toolchain.platforms import native
+from targets.toolchain.platforms import native, or_venv
 from targets.toolchain.registry.settings import RegistrySettings
 from targets.toolchain.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from targets.runtimes.containers import Containers
+
+
+HERE = "this command runs its steps on this one"
+"""Of commands that measure something here, talk to a step or vouch for it (``Chooser.stays``)."""
 
 
 def _decided(elsewhere: Elsewhere, toolchains: Sequence[Toolchain]) -> Decision:
@@ -65,13 +70,16 @@ class Chooser:
         cache: Path,
         elsewhere: Elsewhere | None = None,
         registry: RegistrySettings | None = None,
+        stays: str = "",
     ) -> None:
         """``elsewhere`` is the system that the user has chosen. ``registry`` may have images that
-        are not on this machine."""
+        are not on this machine. ``stays`` is why steps may run on this machine only, in words, also
+        where the environment names an engine that is elsewhere."""
         self._elsewhere = elsewhere
         self._requested = requested
         self._cache = cache
         self._registry = registry
+        self._stays = stays
         self._containers: Containers | None = None
         self._unable: EnvironmentUnable | None = None
         self._said: set[str] = set()
@@ -84,7 +92,7 @@ class Chooser:
         virtual environment, unless the user requested ``docker``. Nowhere on a CPU that the
         toolchains do not support. An engine that is elsewhere is used as a system is.
         """
-        elsewhere = self._system()
+        elsewhere = self.elsewhere()
         if elsewhere is not None and elsewhere.chosen:
             return _decided(elsewhere, toolchains)
         try:
@@ -116,7 +124,7 @@ class Chooser:
         continues in a virtual environment. Raises ``EnvironmentUnable`` if steps cannot run.
         """
         decision = self.decide(toolchains)
-        elsewhere = self._system()
+        elsewhere = self.elsewhere()
         if elsewhere is not None and decision.system and decision.runtime is not None:
             from targets.systems.system_runtime import SystemRuntime
 
@@ -142,7 +150,7 @@ class Chooser:
     def ready(self, toolchain: Toolchain) -> Runtime | None:
         """Return the runtime of ``toolchain``'s steps; ``None`` if something would have to be
         fetched or made for it first, or it is elsewhere."""
-        if self._system() is not None:
+        if self.elsewhere() is not None:
             return None
         decision = self.decide([toolchain])
         runtime: Runtime
@@ -159,12 +167,24 @@ class Chooser:
             return None
         return None if runtime.needs(toolchain) else runtime
 
-    def _system(self) -> Elsewhere | None:
+    def elsewhere(self) -> Elsewhere | None:
         """Return where steps run if not on this machine: what was chosen, or the engine that the
-        environment names, if it does not see this machine's folders."""
-        if self._elsewhere is None and self._requested != "venv":
-            self._elsewhere = engine_of_environment(self._cache, self._sees_folders, self._registry)
-        return self._elsewhere
+        environment names, if it does not see this machine's folders and steps may run there."""
+        if self._elsewhere is not None or self._requested == "venv":
+            return self._elsewhere
+        named = self._named
+        if named is None or not self._stays:
+            return named
+        self._unable = EnvironmentUnable(
+            "the engine that DOCKER_HOST or a context of Docker's tools names is another machine's "
+            f"({named.system.where}), and {self._stays}",
+            or_venv("name an engine of this machine: `docker context use default`"),
+        )
+        return None
+
+    @cached_property
+    def _named(self) -> Elsewhere | None:
+        return engine_of_environment(self._cache, self._sees_folders, self._registry)
 
     def _sees_folders(self) -> bool:
         """Return whether the engine sees this machine's folders, or is of no use at all."""

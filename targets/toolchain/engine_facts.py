@@ -54,15 +54,17 @@ class EngineFacts:
         return f"{self.name} {self.version}" if self.is_podman else self.version
 
     @property
+    def unconfined(self) -> str:
+        """Return what it does not enforce, for reports; empty if it enforces all."""
+        return f"limits of {', '.join(self.unenforced)}" if self.unenforced else ""
+
+    @property
     def limits_note(self) -> str:
         """Return which limits it does not enforce, as a sentence; empty if it enforces all."""
         if not self.unenforced:
             return ""
-        how = "rootless " if self.rootless else ""
-        return (
-            f"{how}{self.name} {self.version} accepts limits of {', '.join(self.unenforced)} and "
-            "does not enforce them on this machine"
-        )
+        name = f"rootless {self.name}" if self.rootless else self.name
+        return f"{name} {self.version} accepts {self.unconfined} and does not enforce them"
 
 
 def facts_of(client: DockerClient) -> EngineFacts:

@@ -37,6 +37,7 @@ from targets.toolchain.engine_clock import engine_time, time_of
 from targets.toolchain.engine_lock import engine_lock
 from targets.toolchain.registry.expected import ExpectedImage, settings_in
 from targets.toolchain.registry.image_registry import ImageRegistry, PulledImage
+from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 
@@ -88,12 +89,16 @@ def base_recipe(toolchain: Toolchain) -> BaseRecipe:
 def installer(toolchain: Toolchain) -> Toolchain:
     """Return the pinned installer, itself a toolchain, that installs the wheels into the image."""
     return replace(
-        toolchain, image_dir=base_dir(toolchain), environment={}, requirements="requirements.in"
+        toolchain,
+        image_dir=base_dir(toolchain),
+        environment={},
+        requirements="requirements.in",
+        parent=None,
     )
 
 
 def recipe_digest(toolchain: Toolchain) -> str:
-    """Return SHA-256 over every file that the image depends on."""
+    """Return SHA-256 over every file that the image depends on, and over the parent's recipe."""
     shared = base_dir(toolchain)
     files = [
         shared / DOCKERFILE,
@@ -105,6 +110,8 @@ def recipe_digest(toolchain: Toolchain) -> str:
     packages = (lock_file(shared, toolchain.platform), toolchain.files_lock)
     files += [path for path in packages if path.exists()]
     digests = [sha256_of_file(path) for path in files]
+    if toolchain.parent is not None:
+        digests.append(recipe_digest(toolchain.parent))
     return sha256_of_bytes(json.dumps([toolchain.platform, digests]).encode())
 
 
@@ -204,7 +211,7 @@ class Superseded:
 
 
 def superseded_images(client: DockerClient, toolchain: Toolchain) -> tuple[Superseded, ...]:
-    """Return the images of this target that were built from other inputs."""
+    """Return the images of this target that were built from other inputs; not their parents."""
     images = client.images.list(
         filters={"label": f"quern.target={toolchain.target}", "dangling": False}
     )
@@ -225,29 +232,39 @@ def image_needs(
     client: DockerClient, toolchain: Toolchain, cache: Path, registry: ImageRegistry | None = None
 ) -> tuple[Need, ...]:
     """Return the disk space for an image that has to be built: for the wheels and, if the engine is
-    on this machine, for both stages of the build, which exist together for a while."""
+    on this machine, in the engine."""
     if find_image(client, toolchain, registry) is not None:
         return ()
     wheels = Wheelhouse(cache / "wheels").lacks(toolchain)
-    room = toolchain.room
     return (
         Need(cache, wheels, f"the {toolchain.target} toolchain", CACHE_REMEDY),
-        *_engine_needs(client, toolchain, room.wheels + 2 * room.installed),
+        *_engine_needs(client, toolchain, room_to_build(client, toolchain)),
     )
+
+
+def room_to_build(client: DockerClient, toolchain: Toolchain) -> int:
+    """Return the bytes that the engine needs to build the image: for the wheels that it gets, and
+    for both stages, which exist together for a while; without what its parent has, if that is
+    there."""
+    room = toolchain.room
+    parent = None if toolchain.parent is None else find_image(client, toolchain.parent)
+    there = 0.0 if parent is None else client.images.get(parent.id).attrs["Size"] / 1e9
+    return round(1e9 * (room.wheels + 2 * max(0.0, room.installed - there)))
 
 
 def pulled_needs(client: DockerClient, toolchain: Toolchain) -> tuple[Need, ...]:
     """Return the disk space for an image that a registry serves: what comes is as large as the
     wheels, and there until it is unpacked."""
-    return _engine_needs(client, toolchain, toolchain.room.wheels + toolchain.room.installed)
+    room = toolchain.room
+    return _engine_needs(client, toolchain, round(1e9 * (room.wheels + room.installed)))
 
 
-def _engine_needs(client: DockerClient, toolchain: Toolchain, gigabytes: float) -> tuple[Need, ...]:
+def _engine_needs(client: DockerClient, toolchain: Toolchain, size: int) -> tuple[Need, ...]:
     root = data_root(client)
     if root is None:
         return ()
     what = f"the {toolchain.target} toolchain as an image"
-    return (Need(root, round(1e9 * gigabytes), what, "`docker system prune` frees space"),)
+    return (Need(root, size, what, "`docker system prune` frees space"),)
 
 
 def ensure_image(
@@ -276,6 +293,17 @@ def ensure_image(
         return image if image is not None else _build(client, toolchain, cache, say)
 
 
+def _parent(
+    client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
+) -> BaseImage:
+    """Return what the image of ``toolchain`` is built on: the image of its parent, or the base."""
+    parent = toolchain.parent
+    if parent is None:
+        return ensure_base(client, base_recipe(toolchain), cache, say)
+    image = find_image(client, parent) or _build(client, parent, cache, say)
+    return BaseImage(image.tag, image.base)
+
+
 def require_same_platform(client: DockerClient, toolchain: Toolchain) -> None:
     """Raise ``EnvironmentUnable`` if the engine's platform is not that of ``toolchain``."""
     platform = platform_of(client)
@@ -291,18 +319,20 @@ def _build(
     client: DockerClient, toolchain: Toolchain, cache: Path, say: Callable[[str], None]
 ) -> Image:
     shared = base_dir(toolchain)
-    base = ensure_base(client, base_recipe(toolchain), cache, say)
     wheelhouse = Wheelhouse(cache / "wheels")
     wheels = wheelhouse.ensure(toolchain, say)
+    base = _parent(client, toolchain, cache, say)
+    inherited = set() if toolchain.parent is None else set(read_lock(toolchain.parent.lock))
+    added = [wheel for wheel in wheels if wheel.pin not in inherited]
     tools = wheelhouse.ensure(installer(toolchain), say)
     extra = extra_files(toolchain, cache, say)
     tag = _tag(toolchain, base.identity)
     stage = uuid.uuid4().hex
     context: dict[str, Path | bytes] = {
         DOCKERFILE: _dockerfile(toolchain, base, stage),
-        LOCK: toolchain.lock,
+        LOCK: "".join(f"{wheel.pin.requirement()}\n" for wheel in added).encode(),
         COMPILER: shared / COMPILER,
-        **{f"wheels/{wheel.path.name}": wheel.path for wheel in wheels},
+        **{f"wheels/{wheel.path.name}": wheel.path for wheel in added},
         **{f"installer/{wheel.path.name}": wheel.path for wheel in tools},
         **{f"lib/{name}": content for name, content in extra.items()},
     }

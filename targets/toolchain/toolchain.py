@@ -36,12 +36,21 @@ class Toolchain:
     """Environment variables that affect results, e.g. limits of instruction sets."""
     requirements: str = "requirements.in"
     """File in ``image_dir`` that the lock is made from."""
+    parent: Toolchain | None = None
+    """The toolchain whose image this one's image is built on, as others are too: whatever its lock
+    pins, this lock pins as well."""
     room: Room = field(default_factory=Room)
 
     @property
     def lock(self) -> Path:
         """Return the hash-locked requirements of this platform."""
         return self.image_dir / f"requirements.{self.platform.replace('/', '-')}.lock"
+
+    @property
+    def requirement_files(self) -> tuple[Path, ...]:
+        """Return the files that the lock is made from, those of the parent first."""
+        inherited = () if self.parent is None else self.parent.requirement_files
+        return (*inherited, self.image_dir / self.requirements)
 
     @property
     def files_lock(self) -> Path:
@@ -84,4 +93,4 @@ class ToolchainRecord:
     cores: int | None = None
     """How many CPUs it has; ``None`` for this machine."""
     unconfined: str = ""
-    """What that system does not enforce, in words."""
+    """What that system, or the engine here, does not enforce, in words."""

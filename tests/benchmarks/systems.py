@@ -31,6 +31,7 @@ from tests.support.engine_elsewhere import EngineElsewhere, Proxy, SshServer
 Results = Mapping[str, object]
 """The files of passes, with their digests, by key."""
 
+EXAMPLE = DEFAULT_CONFIG.read_text("utf-8")
 _COLUMNS = ("what", "seconds", "sent", "received", "passes as here")
 _HOW = """\
 `configs/tone.toml` for cpu from an empty result cache, on an engine of another machine as seen from
@@ -43,7 +44,6 @@ that the build here gave it."""
 class Way:
     """One way to the engine, and what counts the bytes on it."""
 
-    name: str
     url: str
     proxy: Proxy
     environment: Mapping[str, str]
@@ -89,7 +89,7 @@ def compared(builds: Iterator[Built]) -> Iterator[str]:
 
 
 def measure(folder: Path) -> Iterator[Built]:
-    """Yield a build here, then two on the engine for each way to it."""
+    """Yield a build here, then two on the engine by each way to it."""
     began = time.perf_counter()
     build(DEFAULT_CONFIG, folder / "here" / "cache", {})
     seconds = time.perf_counter() - began
@@ -100,35 +100,51 @@ def measure(folder: Path) -> Iterator[Built]:
     engine.start()
     ssh.start()
     try:
-        for way in ways(engine, ssh):
-            cache = folder / way.name / "cache"
-            config = configured(folder / way.name, way, engine)
-            for what in ("a build from nothing", "the same build once more"):
-                yield timed(f"{way.name}: {what}", way, config, cache)
+        for name in WAYS:
+            yield from builds(folder, name, engine, ssh)
     finally:
         ssh.stop()
         engine.stop()
 
 
-def ways(engine: EngineElsewhere, ssh: SshServer) -> Iterator[Way]:
-    """Yield TLS, then SSH."""
-    yield Way("tls", engine.url, engine.proxy, {})
+def builds(
+    folder: Path, name: str, engine: EngineElsewhere, ssh: SshServer, text: str = EXAMPLE
+) -> Iterator[Built]:
+    """Yield a build on the engine, by the way with this name, and the same one once more; of the
+    shipped example, or with another ``text`` of its config."""
+    way = WAYS[name](engine, ssh)
+    cache = folder / name / "cache"
+    config = example(
+        folder / name,
+        f'host = "box"\n{text}\n[systems.box]\ntype = "docker"\n'
+        f'engine = "{way.url}"\ncertificates = "{engine.certificates}"\npatience = 600\n',
+    )
+    for what in ("a build from nothing", "the same build once more"):
+        yield timed(f"{name}: {what}", way, config, cache)
+
+
+def over_tls(engine: EngineElsewhere, _ssh: SshServer) -> Way:
+    """Return the way behind mutual TLS."""
+    return Way(engine.url, engine.proxy, {})
+
+
+def over_ssh(engine: EngineElsewhere, ssh: SshServer) -> Way:
+    """Return the way behind SSH."""
     proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", ssh.port)))
     ssh.go_through(proxy.port)
-    yield Way("ssh", ssh.url(engine.socket), proxy, {"PATH": ssh.path})
-    proxy.close()
+    return Way(ssh.url(engine.socket), proxy, {"PATH": ssh.path})
 
 
-def configured(folder: Path, way: Way, engine: EngineElsewhere) -> Path:
-    """Return a config like the shipped one, whose steps run on the engine."""
+WAYS = {"tls": over_tls, "ssh": over_ssh}
+
+
+def example(folder: Path, text: str) -> Path:
+    """Return a config in ``folder`` with this text, beside what the shipped one reads."""
     folder.mkdir()
     for shared in DEFAULT_CONFIG.parent.iterdir():
         (folder / shared.name).symlink_to(shared)
     config = folder / "elsewhere.toml"
-    config.write_text(
-        f'host = "box"\n{DEFAULT_CONFIG.read_text("utf-8")}\n[systems.box]\ntype = "docker"\n'
-        f'engine = "{way.url}"\ncertificates = "{engine.certificates}"\npatience = 600\n'
-    )
+    config.write_text(text)
     return config
 
 

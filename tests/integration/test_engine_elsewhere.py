@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from targets.runtimes.heartbeat import PATIENCE as SILENCE
 from targets.runtimes.heartbeat import SILENT
 from targets.runtimes.runtime import Mount, RunRequest
 from targets.systems.engine.address import EngineAddress
-from targets.systems.engine.images import output_of, send_image
+from targets.systems.engine.images import build_image, output_of, send_image
 from targets.systems.engine.inputs import HELPER_LABEL, send, whole_volumes
 from targets.systems.engine.link import Link
 from targets.systems.find import system_of
@@ -46,6 +47,7 @@ from targets.toolchain.image import PYTHON, ensure_image, expected_image, find_i
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
+from targets.toolchain.toolchain import Room
 from tests.support.authority import Authority
 from tests.support.capabilities import program
 from tests.support.command import Quern
@@ -62,10 +64,11 @@ from tests.support.gated_builds import (
     gated_project,
     with_resuming_step,
 )
+from tests.support.other_systems.system import APPLE, WINDOWS, System
 from tests.support.project import Project
 from tests.support.registries import PROGRAM, registry
 from tests.support.runtime_support import in_background
-from tests.support.small_toolchains import small_toolchain
+from tests.support.small_toolchains import SMALL, small_toolchain
 from tests.support.system_life import Life, LifeInBrief
 
 pytestmark = pytest.mark.engine
@@ -490,6 +493,26 @@ def test_an_engine_of_the_environment_that_is_elsewhere(
     assert f"in containers on 127.0.0.1 ({engine.url}): the image of cpu is there" in planned.stdout
 
 
+@pytest.mark.slow
+def test_a_build_on_an_engine_elsewhere_that_the_environment_names(
+    fresh: Quern, engine: EngineElsewhere, ssh: SshServer, tmp_path: Path
+) -> None:
+    project = gated_project(tmp_path / "project")
+    around = Surroundings({"PATH": ssh.path, "DOCKER_HOST": ssh.url(engine.socket)})
+    looked = fresh("doctor", "--target", "cpu", "--json", environment=around.environment)
+    found = {one["check"]: one for one in json.loads(looked.stdout)["findings"]}
+    assert found["127.0.0.1 image"]["message"] == "the image of cpu is there"
+    arguments = ["--config", str(project.config), "--dist", str(project.folder / "dist")]
+    build = BuildElsewhere(fresh, engine, arguments, around)
+    try:
+        assert build.complete() == 0, build.said
+    finally:
+        build.kill()
+    assert engine.left() == []
+    assert "steps run on 127.0.0.1 (ssh://" in build.said
+    assert {step["system"] for step in report_of(project)["passes"]} == {"127.0.0.1"}
+
+
 def test_an_image_is_pulled_there_from_the_registry_of_the_config(
     engine: EngineElsewhere, project: Project, tmp_path: Path
 ) -> None:
@@ -596,6 +619,37 @@ def test_doctor_examines_the_systems_of_a_config(
     (found_box,) = (one for one in said["findings"] if one["check"].startswith("box"))
     assert found_box["severity"] == "warning"
     assert "there is no" in found_box["message"]
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("laptop", [APPLE, WINDOWS], ids=lambda laptop: laptop.system)
+def test_from_a_laptop_whose_toolchains_are_others(
+    laptop: System, fresh: Quern, engine: EngineElsewhere, project: Project, tmp_path: Path
+) -> None:
+    around = {**laptop.variables(tmp_path), "DOCKER_HOST": "unix:///nowhere"}
+    config = ("--config", str(project.config))
+    doctor = ("doctor", "--target", "cpu", *config, "--json")
+    if laptop is APPLE:  # whose containers are linux/arm64
+        advice = 'a system of the config with `platform = "linux/amd64"` plans for it'
+        assert advice in refused(fresh, project, around)
+        ended = fresh(*doctor, environment=around)
+        assert ended.code == 4
+        assert json.dumps(advice)[1:-1] in ended.stdout
+        project.edit("[systems.box]", '[systems.box]\nplatform = "linux/amd64"')
+    ended = fresh(*doctor, environment=around)
+    assert ended.code == 0, ended.stdout
+    said = json.loads(ended.stdout)
+    found = {one["check"]: one for one in said["findings"]}
+    assert found["box image"]["message"] == "the image of cpu is there"
+    assert said["builds"]["cpu"]["system"] == f"box ({engine.url})"
+    arguments = [*config, "--dist", str(project.folder / "dist")]
+    build = BuildElsewhere(fresh, engine, arguments, Surroundings(around))
+    try:
+        assert build.complete() == 0, build.said
+    finally:
+        build.kill()
+    assert {step["system"] for step in report_of(project)["passes"]} == {"box"}
     assert engine.left() == []
 
 
@@ -782,6 +836,63 @@ def test_too_little_room_is_said_before_anything_is_sent(
         said = refused(fresh, project)
     assert "too little room on box" in said
     assert "nothing was sent" in said
+    assert engine.left() == []
+
+
+def test_too_little_room_for_an_image_is_said_before_its_wheels_are_sent(
+    fresh: Quern, engine: EngineElsewhere, project: Project
+) -> None:
+    """The engine has the base and no room for a toolchain, whose image nobody has."""
+    image = engine.client.images.get("quern/cpu:gated")
+    image.tag("another", "name")
+    engine.client.images.remove("quern/cpu:gated")
+    try:
+        sent = engine.proxy.sent
+        said = refused(fresh, project, {"DOCKER_HOST": "unix:///nowhere"})
+        assert engine.proxy.sent - sent < 1 << 20
+    finally:
+        image.tag("quern/cpu", "gated")
+        engine.client.images.remove("another:name")
+    assert "too little room on box: the image of cpu, which is built there, takes" in said
+    assert not list((fresh.cache / "wheels").glob("*.whl"))  # and nothing was fetched for it
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_image_is_sent_where_there_is_room_for_what_comes_and_for_its_layers(
+    engine: EngineElsewhere, docker_client: DockerClient, cache_dir: Path, tmp_path: Path
+) -> None:
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE)
+    with small_toolchain(tmp_path, docker_client, "roomy") as toolchain:
+        built = ensure_image(docker_client, toolchain, cache_dir, print)
+        whole = int(docker_client.images.get(built.id).attrs["Size"])
+        sent = engine.proxy.sent
+        with filled(engine, whole * 3 // 2), pytest.raises(EnvironmentUnable) as refused_there:
+            send_image(link, toolchain, None, print)
+        assert engine.proxy.sent - sent < 1 << 20
+        assert "too little room on box: the image of roomy takes" in str(refused_there.value)
+        with filled(engine, whole * 2 + (8 << 20)):
+            assert send_image(link, toolchain, None, print) == built
+        engine.client.images.remove(built.tag)
+    link.close()
+    assert engine.left() == []
+
+
+@pytest.mark.slow
+def test_an_image_that_nobody_has_is_built_there(
+    engine: EngineElsewhere, docker_client: DockerClient, cache_dir: Path, tmp_path: Path
+) -> None:
+    link = Link("box", EngineAddress(engine.url, engine.certificates), PATIENCE)
+    with small_toolchain(tmp_path, docker_client, "built") as whole:
+        toolchain = replace(whole, room=Room(wheels=0.01, installed=0.1))
+        built = build_image(link, toolchain, cache_dir, print)
+        assert find_image(docker_client, toolchain) is None
+        assert find_image(engine.client, toolchain) == built
+        program = f"import {SMALL}; print({SMALL}.__name__)"
+        ran = output_of(engine.client, built.id, [PYTHON, "-c", program])
+        assert ran == f"{SMALL}\n"
+        engine.client.images.remove(built.tag)
+    link.close()
     assert engine.left() == []
 
 

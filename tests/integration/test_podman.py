@@ -24,6 +24,7 @@ from targets.errors import Interrupted, PassFailed
 from targets.runtimes.containers import Containers
 from targets.runtimes.docker import RUN_LABEL, DockerRuntime
 from targets.runtimes.runtime import ProcessLimits
+from targets.systems.engine.job import JOB_LABEL, remove_ownerless
 from targets.target import load_target
 from targets.toolchain.base import BaseImage, ensure_base, read_recipe
 from targets.toolchain.engine import connect
@@ -98,6 +99,21 @@ def test_an_image_is_exported_as_from_dockers_engine(
         saved = read_saved(file)
     assert f"sha256:{saved.config}" == image.id
     assert saved.labels == image.labels
+
+
+def test_volumes_of_others_stay_where_those_of_jobs_go(podman: docker.DockerClient) -> None:
+    """Of two filters, it lists what passes one: asked for volumes of jobs that no container has, it
+    names everybody's that no container has."""
+    podman.volumes.create("somebodys-own")
+    podman.volumes.create("a-jobs", labels={JOB_LABEL: "one"})
+    podman.volumes.create("anothers", labels={JOB_LABEL: "another"})
+    try:
+        remove_ownerless(podman, "one")
+        assert sorted(one.name for one in podman.volumes.list()) == ["anothers", "somebodys-own"]
+        remove_ownerless(podman)
+        assert [one.name for one in podman.volumes.list()] == ["somebodys-own"]
+    finally:
+        podman.api.remove_volume("somebodys-own")
 
 
 def test_a_step_is_confined_and_its_files_are_the_callers(

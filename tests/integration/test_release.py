@@ -732,7 +732,7 @@ def test_what_is_unverified_is_rebuilt_as_that(world: ReleaseWorld) -> None:
 
 
 def test_a_lock_that_does_not_match_is_refused(world: ReleaseWorld) -> None:
-    requirements = world.first.project / "images" / "cpu" / "requirements.in"
+    requirements = world.first.project / "images" / "torch-cpu" / "requirements.in"
     text = requirements.read_text()
     try:
         requirements.write_text(text.replace("peft\n", "peft>=99\n"))
@@ -742,7 +742,7 @@ def test_a_lock_that_does_not_match_is_refused(world: ReleaseWorld) -> None:
     finally:
         requirements.write_text(text)
     assert ran.code == 4, ran.stderr
-    assert "requirements.in of cpu asks for peft>=99" in ran.stderr
+    assert "requirements.in of torch-cpu asks for peft>=99" in ran.stderr
     assert "nox -s lock" in ran.stderr
 
 

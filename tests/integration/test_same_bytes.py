@@ -39,6 +39,7 @@ TRAINED = (
     plans.step("full_finetune", "pass", BASE, FULL, plans.TONES),
     plans.step("pretrain", "pass", {"text": plans.material_input("text.txt")}, PRETRAINING),
     plans.step("gptq", "pass", BASE, {}, plans.TONES),
+    plans.step("mixed_precision", "pass", BASE, {}, plans.TONES),
 )
 AFTER_TRAINING = ("merge", "merge-qlora", "merge-loftq", "model_builder")
 INTEL, AMD = "Haswell,vendor=GenuineIntel", "EPYC,vendor=AuthenticAMD"

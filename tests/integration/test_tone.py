@@ -57,6 +57,14 @@ def test_shipped_example_meets_its_promise(quern: Quern, tmp_path: Path) -> None
     assert asked.stdout.startswith("joy")
     assert "tokens/s" in asked.stdout
 
+    # It is asked here, also where the environment names an engine of another machine.
+    another = {"DOCKER_HOST": "ssh://somebody@nowhere.invalid"}
+    asked = quern("try", "my heart is broken", "--dist", str(dist), environment=another)
+    assert asked.code == 0, asked.stderr
+    why, answer, *_ = asked.stdout.splitlines()
+    assert "is another machine's (nowhere.invalid" in why
+    assert answer.startswith("sadness")
+
     # The question can come through a pipe; and on a terminal, line by line.
     piped = subprocess.run(
         quern.command("try", "--json", "--dist", str(dist)),

@@ -37,6 +37,7 @@ def hub(
     siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
     info = {"id": repo, "sha": COMMIT, "siblings": siblings}
     answers: dict[str, Any] = {
+        api: info,
         f"{api}/revision/main": info,
         f"{api}/revision/{COMMIT}": info,
         f"{api}/tree/{COMMIT}": entries,

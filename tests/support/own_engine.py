@@ -118,41 +118,46 @@ class OwnEngine:
             subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
 
     def make_image(self, python: Path, scratch: Path) -> None:
-        """Make the image of the cpu toolchain, of which only what gated steps need is in it, from
-        the virtual environment of ``python``."""
-        shared = docker.from_env()
-        base = ensure_base(shared, read_recipe(_BASE), scratch, print)
-        saved = b"".join(shared.images.get(base.image).save(named=True))
-        self.client.images.load(saved)
-        expected = expected_image(load_target("cpu").toolchain(this_machine()))
-        labels = {**expected.labels, BASE_LABEL: base.identity}
-        lines = [
-            f"FROM {base.image}",
-            "COPY packages /opt/quern/lib/python3.11/site-packages",
-            f"RUN mkdir -p /opt/quern/bin && ln -s /usr/bin/python3 {PYTHON} "
-            "&& echo 'home = /usr/bin' > /opt/quern/pyvenv.cfg",
-            *(f'LABEL "{name}"="{value}"' for name, value in labels.items()),
-            *(f'ENV {name}="{value}"' for name, value in expected.variables.items()),
-            f"CMD {json.dumps(expected.command)}",
-        ]
-        packages = next((python.parents[1] / "lib").glob("python3*")) / "site-packages"
-        context = io.BytesIO()
-        with tarfile.open(fileobj=context, mode="w") as tar:
-            text = "\n".join(lines).encode()
-            entry = tarfile.TarInfo("Dockerfile")
-            entry.size = len(text)
-            tar.addfile(entry, io.BytesIO(text))
-            for found in packages.iterdir():
-                if found.name.partition(".")[0].partition("-")[0] in _NEEDED:
-                    tar.add(found, f"packages/{found.name}")
-        context.seek(0)
-        self.client.images.build(
-            fileobj=context,
-            custom_context=True,
-            tag="quern/cpu:gated",
-            network_mode="none",
-            rm=True,
-        )
+        """Make the image of gated steps there."""
+        make_gated_image(self.client, python, scratch)
+
+
+def make_gated_image(client: docker.DockerClient, python: Path, scratch: Path) -> None:
+    """Make the image of the cpu toolchain in the engine of ``client``, of which only what gated
+    steps need is in it, from the virtual environment of ``python``."""
+    shared = docker.from_env()
+    base = ensure_base(shared, read_recipe(_BASE), scratch, print)
+    saved = b"".join(shared.images.get(base.image).save(named=True))
+    client.images.load(saved)
+    expected = expected_image(load_target("cpu").toolchain(this_machine()))
+    labels = {**expected.labels, BASE_LABEL: base.identity}
+    lines = [
+        f"FROM {base.image}",
+        "COPY packages /opt/quern/lib/python3.11/site-packages",
+        f"RUN mkdir -p /opt/quern/bin && ln -s /usr/bin/python3 {PYTHON} "
+        "&& echo 'home = /usr/bin' > /opt/quern/pyvenv.cfg",
+        *(f'LABEL "{name}"="{value}"' for name, value in labels.items()),
+        *(f'ENV {name}="{value}"' for name, value in expected.variables.items()),
+        f"CMD {json.dumps(expected.command)}",
+    ]
+    packages = next((python.parents[1] / "lib").glob("python3*")) / "site-packages"
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        text = "\n".join(lines).encode()
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
+        for found in packages.iterdir():
+            if found.name.partition(".")[0].partition("-")[0] in _NEEDED:
+                tar.add(found, f"packages/{found.name}")
+    context.seek(0)
+    client.images.build(
+        fileobj=context,
+        custom_context=True,
+        tag="quern/cpu:gated",
+        network_mode="none",
+        rm=True,
+    )
 
 
 @contextmanager

@@ -86,12 +86,13 @@ def main(tiny: Path, out: Path) -> None:
             graph = OnnxModel(folder / "model.onnx")
             facts[provider] = integer_differences(graph, model, integers)
             if provider == "cpu":
-                facts["beside"] = _beside(folder, graph, model)
+                facts["beside"] = beside(folder, graph, model)
         found[name] = facts
     (out / "found.json").write_text(json.dumps(found, indent=1), "utf-8")
 
 
-def _beside(folder: Path, graph: OnnxModel, model: Path) -> float:
+def beside(folder: Path, graph: OnnxModel, model: Path) -> float:
+    """Return by how much the artifact's logits differ from those of its own weights in PyTorch."""
     logits = Session(folder, threads=1, cpu=True).logits(IDS, len(IDS))
     with torch.no_grad():
         own = with_weights_of(graph, model)(torch.tensor([IDS])).logits[0].double().numpy()

@@ -27,7 +27,7 @@ def small_toolchain(folder: Path, client: DockerClient, name: str) -> Iterator[T
     cpu = load_target("cpu").toolchain(this_machine())
     images = folder / "images"
     shutil.copytree(PROJECT / "images" / "base", images / "base")
-    found = replace(cpu, target=name, image_dir=images / name)
+    found = replace(cpu, target=name, image_dir=images / name, parent=None)
     found.image_dir.mkdir()
     pin = next(pin for pin in read_lock(cpu.lock) if pin.name == SMALL)
     found.lock.write_text(f"{pin.requirement()}\n")

@@ -70,7 +70,8 @@ def command(
             for request in requests:
                 elsewhere = elsewhere_of(request, store.root, again, detach=detach)
                 start = runtime_starter(
-                    request.runtime, store.root, view, elsewhere, request.registry
+                    *(request.runtime, store.root, view, elsewhere, request.registry),
+                    stays=request.stays,
                 )
                 built += build_all(request, store, dist.absolute(), start, view, elsewhere)
     except Detached as detached:

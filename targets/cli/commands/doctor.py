@@ -55,7 +55,8 @@ def command(
 
 def _decisions(machine: Machine) -> dict[str, Decision]:
     """Return the decision where a build runs, for each target."""
-    return {one.target: machine.decide(one) for one in machine.toolchains}
+    found = machine.toolchains_on(machine.host) if machine.host else machine.toolchains
+    return {one.target: machine.decide(one) for one in found}
 
 
 def _failure(

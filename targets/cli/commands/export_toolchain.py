@@ -80,9 +80,9 @@ def _engine(
 ) -> DockerClient | None:
     """Return the engine whose images are written; ``None`` for wheels alone."""
     from targets.runtimes.docker import DockerRuntime
-    from targets.systems.select import Chooser
+    from targets.systems.select import HERE, Chooser
 
-    chosen = Chooser(runtime, cache).start(toolchains, say)
+    chosen = Chooser(runtime, cache, stays=HERE).start(toolchains, say)
     if isinstance(chosen, DockerRuntime):
         return chosen.client
     if runtime == "auto":

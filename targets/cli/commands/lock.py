@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from pipeline.run.registry import check_types, load_check
 from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
@@ -21,6 +23,7 @@ from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import LockChange, lock
 from targets.toolchain.locked_builder import lock_builder_options
+from targets.toolchain.package_set import lock_package_set, package_set
 from targets.toolchain.toolchain import Toolchain
 
 
@@ -70,6 +73,7 @@ def _lock(targets: tuple[str, ...], upgrade: bool) -> Iterator[tuple[str, tuple[
             yield name, changes
     if not targets:
         yield from _lock_bases(upgrade)
+        yield from _lock_package_sets(chosen, upgrade)
     for target, toolchain in _builders(chosen):
         lock_builder_options(toolchain)
         try:
@@ -94,6 +98,23 @@ def _lock_bases(upgrade: bool) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
             echo(f"warning: {name} stays as it is: {unable} ({unable.hint})", err=True)
 
 
+def _lock_package_sets(
+    targets: Iterable[Target], upgrade: bool
+) -> Iterator[tuple[str, tuple[LockChange, ...]]]:
+    """Lock the packages that steps need beside a toolchain, for the platforms that build."""
+    building: dict[str, list[Toolchain]] = defaultdict(list)
+    for target in targets:
+        for platform, rules in target.platforms.items():
+            if rules.builds:
+                building[platform].append(target.toolchain(platform))
+    checks = {load_check(name).packages for name in check_types()}
+    for name in sorted(checks - {""}):
+        for toolchains in building.values():
+            packages = package_set(name, toolchains[0])
+            path = packages.toolchain.lock.relative_to(options.PROJECT)
+            yield str(path), lock_package_set(packages, toolchains, upgrade)
+
+
 def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:
     """Yield each platform's toolchain of the targets, and the installers they share, once each."""
     by_lock: dict[Path, Toolchain] = {}
@@ -101,6 +122,8 @@ def _toolchains(targets: Iterable[Target]) -> Iterator[Toolchain]:
         for platform in target.platforms:
             toolchain = target.toolchain(platform)
             by_lock.setdefault(installer(toolchain).lock, installer(toolchain))
+            if toolchain.parent is not None:
+                by_lock.setdefault(toolchain.parent.lock, toolchain.parent)
             by_lock.setdefault(toolchain.lock, toolchain)
     yield from by_lock.values()
 

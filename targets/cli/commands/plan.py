@@ -115,7 +115,7 @@ def _planned(
 
     for request in requests:
         elsewhere = elsewhere_of(request, store.root)
-        chooser = Chooser(request.runtime, store.root, elsewhere, request.registry)
+        chooser = Chooser(request.runtime, store.root, elsewhere, request.registry, request.stays)
         training = request.training_place
         shared = shared_cache(request, store, say)
         left = left_outputs(store, elsewhere)

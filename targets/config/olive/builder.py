@@ -50,6 +50,10 @@ _EXTRACTED = (
     ("make_inputs", "true", "the runtime gives an adapter to inputs of the graph alone"),
 )
 """Parameters of ExtractAdapters of which one value is done."""
+SURGERIES = "graphsurgeries"
+"""Olive's name of a pass of changes to a graph, in lower case."""
+_TIES = "tiewordembeddings"
+
 _SEPARATE = ("lora", "qlora", "loftq")
 """Passes whose adapters can be kept separate, in lower case."""
 _ALIKE = {
@@ -106,6 +110,28 @@ def refuse_extract(kind: Node, fields: Fields, trainings: Sequence[Node]) -> Non
     )
     for node in fields.rest():
         node.no_effect("nothing is extracted")
+
+
+def ties_only(fields: Fields) -> bool:
+    """Return whether ``GraphSurgeries`` only stores embedding and output layer once."""
+    node = fields.peek("surgeries")
+    listed = node.raw if node is not None and isinstance(node.raw, list) else []
+    names = [str(one.get("surgeon")).lower() if isinstance(one, dict) else "" for one in listed]
+    return bool(names) and set(names) == {_TIES}
+
+
+def translate_ties(kind: Node, fields: Fields, builder: KeyPath, draft: Draft) -> None:
+    """Have the pass at ``builder`` store embedding and output layer once."""
+    kind.translated("shared_embeddings of model_builder")
+    surgeries = fields.take("surgeries")
+    for one in surgeries.items() if surgeries is not None else ():
+        table = one.fields("a surgery")
+        surgeon = table.take("surgeon")
+        if surgeon is not None:
+            draft.set((*builder, "shared_embeddings"), True, surgeon)
+        table.refuse_rest("TieWordEmbeddings")
+    fields.ignore(_IDLE)
+    fields.refuse_rest("GraphSurgeries")
 
 
 def searches(fields: Fields) -> bool:

@@ -13,7 +13,8 @@ from targets.config.olive.sets import unique
 
 PASSES = (
     *("LoRA", "QLoRA", "DoRA", "LoHa", "LoKr", "LoftQ"),
-    *("MergeAdapterWeights", "Gptq", "ModelBuilder", "ExtractAdapters"),
+    *("MergeAdapterWeights", "SelectiveMixedPrecision", "Gptq", "Rtn"),
+    *("ModelBuilder", "GraphSurgeries", "ExtractAdapters"),
 )
 """Olive's passes that Quern supports, for suggestions."""
 
@@ -23,7 +24,9 @@ BUILDERS = ("modelbuilder", "genaimodelexporter")
 EXTRACT = "extractadapters"
 """A pass that leaves weights for whatever they were for, in lower case."""
 
-TORCH = (*(name.lower() for name in PASSES if name not in ("ModelBuilder", "ExtractAdapters")),)
+_OF_GRAPHS = ("ModelBuilder", "GraphSurgeries", "ExtractAdapters")
+
+TORCH = (*(name.lower() for name in PASSES if name not in _OF_GRAPHS),)
 """Passes that leave weights for PyTorch, in lower case."""
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")

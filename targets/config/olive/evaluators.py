@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.contract.suggest import did_you_mean
 from targets.config.olive.context import Context
 from targets.config.olive.draft import Draft
+from targets.config.olive.lm_evaluator import LM_EVALUATOR, translate_lm_evaluator
 from targets.config.olive.metrics import CLASSES, translate_metric
 from targets.config.olive.node import Node
 from targets.config.olive.sets import OliveDataSet, dummy_prompt, used_set
@@ -73,10 +74,12 @@ def translate_evaluator(
     """Write ``[checks]`` from an evaluator's metrics."""
     fields = evaluator.fields("an evaluator")
     kind = fields.take("type")
-    if kind is not None and str(kind.raw).lower() in ("lmevaluator", "mtebevaluator"):
-        library = "lm-eval" if str(kind.raw).lower() == "lmevaluator" else "mteb"
+    if kind is not None and str(kind.raw).lower() == LM_EVALUATOR:
+        translate_lm_evaluator(kind, fields, draft)
+        return
+    if kind is not None and str(kind.raw).lower() == "mtebevaluator":
         kind.refuse(
-            f"{kind.raw} needs the {library} library and its data sets, which are in no toolchain",
+            f"{kind.raw} measures models that embed texts, and Quern builds models that write them",
             "measure on a data set of your own: accuracy, perplexity, or a check of your own",
         )
         for part in fields.rest():

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from targets.config.olive.draft import Draft
-from targets.config.olive.node import Fields, Node
+from targets.config.olive.node import Fields
 from targets.config.olive.training import TrainingData
-from targets.config.source_map import KeyPath
+from targets.config.source_map import KeyPath, dotted
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,8 @@ def settle_builder(place: KeyPath, draft: Draft) -> None:
             draft.derive((*place, "block_size"), table.get("block_size"))
 
 
-def without_data(node: Node) -> None:
-    """Say that a pass that rounds has nothing to look at."""
-    node.fail(
-        "data_config is missing, and no pass before it trains",
-        "name the data set to look at: Quern fetches none by itself",
+def without_data(place: KeyPath, draft: Draft) -> None:
+    """Say what a pass that rounds looks at where a file names nothing."""
+    draft.ledger.default(
+        dotted(place), "plain English that comes with Quern is looked at; Olive fetches wikitext"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.suggest import did_you_mean
-from targets.config.olive import builder, rounding
+from targets.config.olive import builder, rounding, rtn, widths
 from targets.config.olive.chains import BUILDERS, EXTRACT, PASSES, OlivePass, read_chains, safe_name
 from targets.config.olive.context import OWN, Context, nested
 from targets.config.olive.draft import Draft
@@ -33,6 +33,8 @@ from targets.config.olive.sets import OliveDataSet, read_data_sets
 from targets.config.olive.systems import is_local
 from targets.config.olive.training import KINDS, TrainingData, translate_training
 from targets.config.source_map import KeyPath
+
+_BUILT = ("model_builder", "tune")
 
 _PROMPT = 128
 """Tokens of a made-up prompt, where a file names neither data nor a length: as Olive's own."""
@@ -109,6 +111,8 @@ class _Flow:
         self._file = file
         self._whole = True
         """Whether Quern has every pass so far."""
+        self._rtn: rtn.Rounding | None = None
+        """The pass so far whose work ModelBuilder is to do."""
         self._buildable = True
         """Whether the model is one that ModelBuilder takes, as far as the file says."""
 
@@ -194,6 +198,8 @@ class _Flow:
                 named_evaluator.no_effect("the artifact is measured, not what is between")
             if own_evaluator is not None:
                 own_evaluator.no_effect("the artifact is measured by another evaluator")
+        if self._rtn is not None and not self._is_built():
+            self._rtn.kind.refuse(*alternative("Rtn", PASSES, self._buildable))
         if strategy is not None:
             self._search(strategy, chain, evaluator)
         translate_parts(trainings, evaluator, sets, self._draft, self._context, self._whole)
@@ -261,8 +267,15 @@ class _Flow:
             if named is not None:
                 trainings.append((one, named))
             elif not trainings:
-                rounding.without_data(one.node)
+                rounding.without_data(place, self._draft)
             fields.refuse_rest(str(kind.raw))
+        elif lower == widths.SELECTIVE and not self._is_built():
+            self._typed(kind, "mixed_precision", place)
+            widths.translate_widths(fields, place, self._draft)
+        elif lower == rtn.RTN and not self._is_built():
+            self._rtn = rtn.read_rtn(kind, fields)
+        elif lower == builder.SURGERIES and self._is_built() and builder.ties_only(fields):
+            builder.translate_ties(kind, fields, self._built, self._draft)
         elif lower == "mergeadapterweights":
             self._typed(kind, "merge", place)
             builder.translate_merge(fields, place, self._draft)
@@ -273,6 +286,8 @@ class _Flow:
             builder.translate_builder(fields, place, self._draft, searched, self._whole)
             builder.remaining_options(fields, place, self._draft)
             rounding.settle_builder(place, self._draft)
+            if self._rtn is not None:
+                rtn.settle_builder(self._rtn, place, self._draft)
         elif lower == EXTRACT and not self._holds_adapter():
             kind.no_effect("no adapter is left at this point that could be extracted")
             for node in fields.rest():
@@ -308,8 +323,14 @@ class _Flow:
 
     def _is_built(self) -> bool:
         """Return whether a pass so far makes an ONNX model."""
+        return bool(self._built)
+
+    @property
+    def _built(self) -> KeyPath:
+        """Return the key of the pass so far that makes an ONNX model; empty for none."""
         tables = self._draft.document.get("passes", {}).items()
-        return any(table.get("type", name) in ("model_builder", "tune") for name, table in tables)
+        made = (name for name, table in tables if table.get("type", name) in _BUILT)
+        return next((("passes", name) for name in made), ())
 
     def _typed(self, kind: Node, type_name: str, place: tuple[str, ...]) -> None:
         self._draft.table(place, kind)

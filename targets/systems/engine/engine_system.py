@@ -32,6 +32,7 @@ from targets.systems.engine.address import EngineAddress
 from targets.systems.engine.images import (
     Seen,
     any_image,
+    build_image,
     look,
     output_of,
     send_base,
@@ -56,13 +57,12 @@ from targets.systems.room import require_room
 from targets.systems.system import Say
 from targets.systems.task import Material, Task
 from targets.systems.tree import TAR_END, folder_entry, small_file_entry, total
-from targets.toolchain.engine import reason, request_timeout
+from targets.toolchain.engine import platform_of, reason, request_timeout
+from targets.toolchain.engine_facts import EngineFacts, facts_of
 from targets.toolchain.image import (
     PYTHON,
     Image,
-    ensure_image,
     find_image,
-    require_same_platform,
 )
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.registry.settings import RegistrySettings
@@ -72,8 +72,10 @@ _ROOTS = "/quern"
 _CODE = "/opt/quern-pipeline"
 _USER = 10001
 """User and group of a job there: nobody, and never root."""
-_LOG = {"max-size": "32m", "max-file": "4"}
+_LOG = LogConfig(type="local", config={"max-size": "32m", "max-file": "4"})
 """Of what a job writes so much is kept. Events take a few hundred bytes each."""
+_PODMANS_LOG = LogConfig(type="k8s-file", config={"max-size": "128m"})
+"""The same of Podman, which has no log of Docker's name."""
 _COLLECT_SECONDS = 7 * 24 * 3600
 """How long a detached job waits, once it has ended, for somebody to fetch what it made."""
 _MARGIN = 64 * 10**6
@@ -144,8 +146,7 @@ class EngineSystem:
 
     def require(self, toolchain: Toolchain) -> str:
         """Return whether its image is there."""
-        client = self._link.client()
-        require_same_platform(client, toolchain)
+        client = self._usable_for(toolchain)
         if self._found(toolchain) is not None:
             return f"the image of {toolchain.target} is there"
         if self._registry is None:
@@ -159,35 +160,46 @@ class EngineSystem:
     def prepare(self, toolchain: Toolchain, say: Say) -> ToolchainRecord:
         """Have the image there: pulled from the registry, sent from the engine of this machine, or
         built there."""
-        client = self._link.client()
-        require_same_platform(client, toolchain)
+        self._usable_for(toolchain)
         image = (
             self._found(toolchain)
             or self._pulled(toolchain, say)
             or send_image(self._link, toolchain, self._registry, say)
-            or self._link.at_length(
-                lambda client: ensure_image(client, toolchain, self._cache, say)
-            )
+            or build_image(self._link, toolchain, self._cache, say)
         )
         self._seen = self._link.again(lambda client: look(client, image.id, self._python))
+        facts = self._link.again(facts_of)
         if absent := lacking(self._seen.flags):
             raise EnvironmentUnable(
                 f"the CPU of {self.name} lacks {', '.join(absent)} of x86-64-v3, which the "
                 "toolchains use",
                 "use another system, or this machine: `--system local`",
             )
-        version, info = self._link.again(lambda client: (client.version(), client.info()))
         return ToolchainRecord(
             digest=toolchain.digest,
             runtime="docker",
             python=toolchain.python,
             base_image=image.base,
             image=image.reference,
-            details={"engine": str(version["Version"]), "kernel": str(version["KernelVersion"])},
+            details={"engine": facts.known_as, "kernel": str(facts.info["KernelVersion"])},
             system=self.name,
             cpu=self._seen.cpu,
-            cores=int(info["NCPU"]),
+            cores=int(facts.info["NCPU"]),
+            unconfined=facts.unconfined,
         )
+
+    def _usable_for(self, toolchain: Toolchain) -> DockerClient:
+        """Return a client of the engine. Raises ``EnvironmentUnable`` if it runs another platform
+        than that of ``toolchain``."""
+        client = self._link.client()
+        platform = self._link.again(platform_of)
+        if platform != toolchain.platform:
+            raise EnvironmentUnable(
+                f"the engine of {self.name} runs {platform}, and the {toolchain.target} toolchain "
+                f"is that of {toolchain.platform}",
+                f'a system of the config with `platform = "{platform}"` plans for it',
+            )
+        return client
 
     def _found(self, toolchain: Toolchain) -> Image | None:
         found = self._link.again(lambda client: find_image(client, toolchain, self._registry))
@@ -242,16 +254,8 @@ class EngineSystem:
         return cuda.listed_gpus(listing)
 
     def limits_note(self) -> str:
-        """Return which limits an engine without root cannot enforce."""
-        info = self._link.again(lambda client: client.info())
-        unable = [
-            what
-            for what, key in (("memory", "MemoryLimit"), ("CPU", "CpuCfsQuota"))
-            if not info.get(key, True)
-        ]
-        if not unable:
-            return ""
-        return f"the engine of {self.name} enforces no {' and no '.join(unable)} limit"
+        """Return which limits the engine does not enforce: a rootless one may enforce none."""
+        return self._link.again(facts_of).limits_note
 
     def job(self, job_id: str) -> EngineJob:
         """Return the job, which may be gone."""
@@ -343,7 +347,7 @@ class EngineSystem:
             raise EnvironmentUnable(
                 f"inputs were removed from {self.name} at that very moment", "run again"
             )
-        remove_ownerless(client, JOB_LABEL)
+        remove_ownerless(client)
         remove_abandoned(client)
         resumable = [step.key for step in task.plan.steps if step.resumes]
         unfinished = {
@@ -351,7 +355,7 @@ class EngineSystem:
             for key, volume in unfinished_volumes(client, self._owner, resumable).items()
         }
         volumes = Volumes(inputs, unfinished)
-        options = self._options(client.info(), volumes, job_id, toolchain, task, material)
+        options = self._options(facts_of(client), volumes, job_id, toolchain, task, material)
         client.containers.create(image, name=name, **options)
         with request_timeout(client, _SEND_SECONDS):
             client.api.put_archive(name, OWN, _one(*_own_files(task, material)))
@@ -361,7 +365,7 @@ class EngineSystem:
 
     def _options(
         self,
-        info: Mapping[str, Any],
+        facts: EngineFacts,
         volumes: Volumes,
         job_id: str,
         toolchain: Toolchain,
@@ -405,11 +409,11 @@ class EngineSystem:
             "user": f"{_USER}:{_USER}",
             "security_opt": ["no-new-privileges"],
             "network_mode": "bridge" if task.network else "none",
-            "log_config": LogConfig(type="local", config=_LOG),
+            "log_config": _PODMANS_LOG if facts.is_podman else _LOG,
             "auto_remove": True,
             **task.device,
             **confinement(),
-            **limits(info, resources),
+            **limits(facts.info, resources),
         }
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, cast
 
 from docker import DockerClient
@@ -20,15 +21,26 @@ from targets.systems.engine.inputs import HELPER_LABEL
 from targets.systems.engine.link import DROPPED, Link, can_tidy
 from targets.systems.room import require_room
 from targets.systems.system import Say
-from targets.toolchain.base import find_base
+from targets.toolchain.base import ensure_base, find_base
 from targets.toolchain.engine import connect, full_disk, reason, request_timeout
-from targets.toolchain.image import BASE_LABEL, Image, adopt_image, base_recipe, find_image
+from targets.toolchain.image import (
+    BASE_LABEL,
+    Image,
+    adopt_image,
+    base_recipe,
+    ensure_image,
+    find_image,
+    room_to_build,
+)
 from targets.toolchain.registry.image_registry import ImageRegistry
 from targets.toolchain.toolchain import Toolchain
 
 _MOVE_SECONDS = 1800
 """How long an engine may take: it collects an image before it sends the first byte, and unpacks it
 before it answers."""
+_COPIES = 2
+"""An engine unpacks all that comes before it makes layers of it: ``Load`` in
+https://github.com/moby/moby/blob/v20.10.24/image/tarexport/load.go."""
 _MOST_SAID = 1 << 26
 """Bytes of the longest answer of a container that looks around."""
 _BASE_PYTHON = "python3"
@@ -165,7 +177,8 @@ def send_image(
         base_id = _send_base(link, here, toolchain)
         if base_id is not None:
             seen = link.again(lambda client: look(client, base_id, _BASE_PYTHON))
-            require_room(link.name, seen.free, needed, f"the image of {toolchain.target}")
+            room = needed * _COPIES
+            require_room(link.name, seen.free, room, f"the image of {toolchain.target}")
         say(f"sending the image of {toolchain.target} to {link.name}: {size(needed)}")
         _move(link, here, image.id, lambda sent: say(f"{size(sent)} sent"))
     finally:
@@ -176,6 +189,19 @@ def send_image(
     repository, _, tag = image.tag.rpartition(":")
     link.again(lambda client: client.images.get(image.id).tag(repository, tag))
     return image
+
+
+def build_image(link: Link, toolchain: Toolchain, cache: Path, say: Say) -> Image:
+    """Build the image of ``toolchain`` there, from wheels that are sent.
+
+    Its base is made first, in which the room there is looked at. Raises ``EnvironmentUnable``.
+    """
+    base = link.at_length(lambda client: ensure_base(client, base_recipe(toolchain), cache, say))
+    seen = link.again(lambda client: look(client, base.image, _BASE_PYTHON))
+    room = link.again(lambda client: room_to_build(client, toolchain))
+    what = f"the image of {toolchain.target}, which is built there,"
+    require_room(link.name, seen.free, room, what)
+    return link.at_length(lambda client: ensure_image(client, toolchain, cache, say))
 
 
 def send_base(link: Link, toolchain: Toolchain) -> str | None:

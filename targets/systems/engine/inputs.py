@@ -182,7 +182,7 @@ def _remove_forgotten(client: DockerClient) -> None:
         all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
     )
     for container in found:
-        if time_of(container.attrs["Created"]) < before:
+        if HELPER_LABEL in container.labels and time_of(container.attrs["Created"]) < before:
             remove(client, str(container.id))
     listed = client.api.volumes(filters={"label": INPUT_LABEL})["Volumes"] or ()
     used = {*whole_volumes(client).values()}

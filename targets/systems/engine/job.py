@@ -212,7 +212,7 @@ class EngineJob:
                 )
 
         def tidy(client: DockerClient) -> None:
-            remove_ownerless(client, f"{JOB_LABEL}={self.id}")
+            remove_ownerless(client, self.id)
             forget(client, self._owner, self._fetched)
 
         self._link.again(lambda client: quick(client, _CANCEL_PATIENCE, tidy), _CANCEL_PATIENCE)
@@ -326,12 +326,17 @@ def container_of(job_id: str) -> str:
     return f"quern-job-{job_id}"
 
 
-def remove_ownerless(client: DockerClient, label: str) -> None:
-    """Remove the volumes of jobs with ``label`` whose container is gone: an engine that was killed
-    removes the containers when it starts again, and leaves what only they had."""
-    listed = client.api.volumes(filters={"label": label, "dangling": True})["Volumes"] or ()
+def remove_ownerless(client: DockerClient, job_id: str | None = None) -> None:
+    """Remove the volumes of jobs, or of one, whose container is gone: an engine that was killed
+    removes the containers when it starts again, and leaves what only they had.
+
+    Labels are looked at here: of two filters, Podman 4.3 takes volumes that pass one.
+    """
+    listed = client.api.volumes(filters={"label": JOB_LABEL})["Volumes"] or ()
     for one in listed:
-        removed(client, str(one["Name"]))
+        owner = (one["Labels"] or {}).get(JOB_LABEL)
+        if owner is not None and job_id in (None, owner):
+            removed(client, str(one["Name"]))  # not if a container has it
 
 
 def _number(text: bytes) -> int:

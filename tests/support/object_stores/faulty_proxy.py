@@ -27,6 +27,8 @@ class Asked:
     path: str
     number: int
     """How many requests came before it."""
+    range: str
+    """Which bytes it wants (``bytes=5-``); empty for all."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,11 @@ class FaultyProxy:
     closed: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, method: str, path: str) -> Fault:
+    def note(self, method: str, path: str, wanted: str) -> Fault:
         """Note a request and return what happens to it."""
         with self.lock:
             # Google's library writes %2F for a slash of an object's name.
-            asked = Asked(method, unquote(path), len(self.asked))
+            asked = Asked(method, unquote(path), len(self.asked), wanted)
             self.asked.append(asked)
         return self.rule(asked) or Fault()
 
@@ -84,7 +86,7 @@ def faulty_proxy(upstream: ObjectServer) -> Iterator[FaultyProxy]:
             """Say nothing."""
 
         def forward(self) -> None:
-            fault = proxy.note(self.command, self.path)
+            fault = proxy.note(self.command, self.path, self.headers.get("Range", ""))
             length = int(self.headers.get("Content-Length") or 0)
             if fault.hang:
                 proxy.closed.wait()

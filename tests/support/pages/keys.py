@@ -170,6 +170,8 @@ def _make_files(document: Table, folder: Path) -> None:
         functions = "".join(f"def {f}(*a, **k): ...\n" for f in ("as_text", "word_overlap"))
         (folder / name).write_text(functions, encoding="utf-8")
     for check in document.get("checks", {}).values():
+        if isinstance(check, dict) and "task_folder" in check:
+            (folder / check["task_folder"]).mkdir()
         if isinstance(check, dict) and "baseline" in check:
             _make_artifact(folder / check["baseline"])
 

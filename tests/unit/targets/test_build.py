@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from targets.cache import Cache
 from targets.config.load import load_config
 from targets.runtimes.runtime import OnEvent, RunRequest
 from targets.target import load_target
-from targets.toolchain.toolchain import Toolchain
+from targets.toolchain.toolchain import Toolchain, ToolchainRecord
 from tests.support.mounts import Mounts, mounts
 from tests.support.stand_builds import Stand, World, write_result
 
@@ -71,6 +72,18 @@ def test_the_other_way_round_for_who_insists_on_a_virtual_environment(world: Wor
     outcome = world.build(Stand("venv"), only="venv")
     assert world.runtime_of(outcome) == {"venv"}
     assert outcome.report.unconfined == "made in a virtual environment"
+
+
+class Rootless(Stand):
+    """An engine that accepts a limit and does not enforce it."""
+
+    def prepare(self, toolchain: Toolchain, say: Callable[[str], None]) -> ToolchainRecord:
+        return replace(super().prepare(toolchain, say), unconfined="limits of memory")
+
+
+def test_the_report_says_what_an_engine_does_not_enforce(world: World) -> None:
+    outcome = world.build(Rootless("docker"))
+    assert outcome.report.unconfined == "the engine does not enforce limits of memory"
 
 
 # What code of the user's can reach.

@@ -170,7 +170,7 @@ def test_what_looks_like_a_comment_in_a_string_counts() -> None:
 
 
 ALL_OF_TRAINING = {"lora", "qlora", "loha", "lokr", "loftq", "full_finetune"}
-PREPARING = ALL_OF_TRAINING | {"gptq", "render_rows", "tokenize"}
+PREPARING = ALL_OF_TRAINING | {"gptq", "mixed_precision", "render_rows", "tokenize"}
 ASKING = {"evaluate", "float_reference", "reference", "time_base"}
 
 
@@ -197,10 +197,10 @@ SERVING = {"serve"}
         ("verdicts/verdicts.py", {"tune"}),
         # Data: what trains on rows, and what asks about them.
         ("data/split.py", PREPARING | ASKING | {"tune"}),
-        ("data/tokenize.py", PREPARING | ASKING | {"generate", "tune"}),
-        ("data/sequences.py", PREPARING - {"gptq"}),
+        ("data/tokenize.py", PREPARING | ASKING | {"generate", "read", "tune"}),
+        ("data/sequences.py", PREPARING - {"gptq", "mixed_precision"}),
         ("data/hub.py", {"fetch_rows", "rows"}),
-        ("contract/data_spec.py", PREPARING | ASKING | {"generate", "rows", "tune"}),
+        ("contract/data_spec.py", PREPARING | ASKING | {"generate", "read", "rows", "tune"}),
         # The parts of a build.
         ("training/finetune.py", ALL_OF_TRAINING),
         ("training/pretraining.py", {"pretrain"}),
@@ -262,6 +262,6 @@ def test_real_checks_depend_on_what_they_measure_with() -> None:
     for name in check_types():
         files = {path.name for path in digests.files(step_module("check", name))}
         assert {f"{name}.py", "base.py"} <= files
-        # A size is that of the files, a merge is judged by logits that are there, and what is built
-        # again is compared byte by byte.
-        assert "session.py" in files or name in {"size", "merging", "rebuild"}
+        # A size is that of the files, merges and readings are judged by figures that are there, and
+        # what is built again is compared byte by byte.
+        assert "session.py" in files or name in {"size", "merging", "general", "rebuild"}

@@ -29,6 +29,7 @@ from targets.errors import ConfigError
 from targets.place import Place
 from targets.planner.planner import Planner
 from targets.release.release_builder import require_repeatable
+from targets.report.report_html import to_html
 from targets.report.report_markdown import to_markdown
 from targets.report.report_schema import PassReport, Report
 from targets.target import load_target
@@ -321,6 +322,21 @@ def test_the_report_shows_what_was_tried_and_how_to_pin_it() -> None:
         "passes": {"model_builder": {}},
         "targets": {"cpu": {"passes": {"model_builder": {"block_size": 128, "threads": 2}}}},
     }
+
+
+def test_every_report_shows_what_nothing_beats() -> None:
+    other = trial("final", {"block_size": 64}, layers=32, cost=0.011, bytes=2_400_000_000)
+    both = told()
+    both = both.model_copy(update={"trials": (*both.trials, other), "front": (2, 3)})
+    report = tuned_report(both)
+    line = "no build beats these in size, time per token and closeness at once: "
+    line += "128, 2: 2.3 GB, 50/s, KL 0.031; 64, 2: 2.4 GB, 50/s, KL 0.011"
+    console = Console(record=True, width=400)
+    print_summary(console, report, Path("dist"), 1.0)
+    for text in (to_markdown(report), to_html(report), console.export_text()):
+        assert line in text
+    assert "| chosen; on the front |" in to_markdown(report)
+    assert line not in to_markdown(tuned_report(told()))
 
 
 def test_the_summary_shows_the_table_on_the_screen() -> None:

@@ -234,12 +234,12 @@ def test_a_check_needs_the_base_model_only_to_compare_with_it() -> None:
     assert Latency.needs_of(params) == ("artifact", "base_timing")
     other = faster.model_copy(update={"against": "baseline"})
     assert Latency.needs_of(LatencyParams(goals=(other,), baseline="x")) == ("artifact",)
-    work = Latency.timing_of(params)
+    work = Latency.own_pass_of(params, "base_timing")
     assert work == {"prompts": None, "prompt_tokens": [5], "warmup": 1, "max_new_tokens": 16}
     smaller = SizeParams(goals=(Goal(metric="bytes", min_improvement_percent=50),))
     assert Size.needs_of(SizeParams()) == ("artifact",)
     assert Size.needs_of(smaller) == ("artifact", "base_timing")
-    assert Size.timing_of(smaller) == {"samples": 0}
+    assert Size.own_pass_of(smaller, "base_timing") == {"samples": 0}
 
 
 def test_a_check_reads_what_its_parameters_and_the_artifact_need() -> None:

@@ -170,6 +170,7 @@ def test_what_it_uses_of_pipeline_is_in_its_digest(project: Project, tmp_path: P
         ),
         ("my_pass.py", "    consumes", "    sources = 3\n    consumes", "type", "not a tuple"),
         ("my_pass.py", "    consumes", "    network = True\n    consumes", "type", "the network"),
+        ("my_pass.py", "    consumes", "    packages = 'cpu'\n    consumes", "type", "`packages`"),
         ("my_pass.py", "class Scale(", "class Scale(]", "type", "SyntaxError"),
     ],
 )

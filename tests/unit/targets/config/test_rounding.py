@@ -85,6 +85,58 @@ def test_zero_points_are_not_needed_where_none_are_chosen(project: Project) -> N
     load_config(project.config, [load_target("cpu")])
 
 
+def mixed(project: Project, builder: str = "", after: str = "") -> None:
+    """Put ``mixed_precision``, and what is to come ``after`` it, before the model builder."""
+    text = project.config.read_text()
+    text = text.replace(BUILDER, f"[passes.mixed_precision]\n\n{after}{BUILDER}{builder}\n")
+    project.config.write_text(text)
+
+
+def test_widths_go_to_what_rounds_and_to_their_proofs(project: Project, tmp_path: Path) -> None:
+    mixed(project, after="[passes.gptq]\n\n")
+    plan = make_planner(project, Cache(tmp_path / "cache")).plan()
+    assert inputs(plan, "mixed_precision") == {"model": "merge"}
+    assert inputs(plan, "gptq") == {"model": "merge", "widths": "mixed_precision"}
+    both = {"integers": "gptq", "widths": "mixed_precision"}
+    assert inputs(plan, "model_builder") == {"model": "merge", **both}
+    assert inputs(plan, "graph")["widths"] == "mixed_precision"
+    assert both.items() <= inputs(plan, "rebuild").items()
+
+
+@pytest.mark.parametrize(
+    ("builder", "key", "said"),
+    [
+        ('precision = "int8"', "precision", "chooses what is kept in int8, and this is int8"),
+        ('algorithm = "k_quant_last"', "algorithm", "it chooses widths by itself"),
+        ('algorithm = "k_quant_mixed"', "algorithm", "it chooses widths by itself"),
+        (
+            'mixed_precision = { last_matmul = "int8" }',
+            "mixed_precision",
+            "it chooses widths by itself",
+        ),
+    ],
+)
+def test_a_builder_with_widths_of_its_own_is_refused(
+    project: Project, builder: str, key: str, said: str
+) -> None:
+    mixed(project, builder)
+    with pytest.raises(ConfigError) as raised:
+        load_config(project.config, [load_target("cpu")])
+    (problem,) = raised.value.problems
+    assert said in problem.message
+    assert problem.key == f"passes.model_builder.{key}"
+
+
+def test_widths_that_nothing_heeds_are_refused(project: Project) -> None:
+    text = project.config.read_text()
+    after = text.replace("[passes.merge]\n", "[passes.mixed_precision]\n\n[passes.merge]\n")
+    project.config.write_text(after)
+    with pytest.raises(ConfigError) as raised:
+        load_config(project.config, [load_target("cpu")])
+    (problem,) = raised.value.problems
+    assert problem.message == "the widths made by 'mixed_precision' are not used by any later pass"
+
+
 def test_integers_that_nothing_writes_are_refused(project: Project) -> None:
     text = project.config.read_text()
     after = text.replace("[passes.merge]\n", "[passes.gptq]\n\n[passes.merge]\n")

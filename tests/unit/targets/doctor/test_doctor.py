@@ -83,6 +83,16 @@ def test_missing_engine_leaves_the_virtual_environment(machine: Machine) -> None
     assert found.remedy
 
 
+def test_an_engine_elsewhere_that_the_environment_names_is_examined_as_a_system(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@nowhere.invalid")
+    (found,) = engine.engine(machine)
+    assert (found.check, found.severity) == ("nowhere.invalid", "warning")
+    assert found.message.startswith("ssh cannot log in to somebody@nowhere.invalid")
+    assert found.blocks == ("docker",)
+
+
 def test_full_disk_blocks_everything(machine: Machine) -> None:
     # /proc is a file system without any room, and root's.
     if not os.access("/proc", os.W_OK):

@@ -260,6 +260,54 @@ def test_the_base_is_timed_only_to_compare_with_it(project: Project, cache: Cach
     }
 
 
+TASKS = """
+[checks.lm_eval]
+tasks = ["mine"]
+task_folder = "tasks"
+
+[passes.merge]"""
+ASKED = {"tasks-of-base-lm_eval", "tasks-of-tuned-lm_eval", "lm_eval"}
+
+
+def test_tasks_are_asked_again_when_anything_in_their_folder_changes(
+    project: Project, cache: Cache
+) -> None:
+    folder = project.folder / "tasks"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("task: mine\nprocess_docs: !function helpers.asked")
+    (folder / "helpers.py").write_text("raise AssertionError('this ran on the host')")
+    before = {planned.step.key for planned in build(project, cache).steps}
+    project.edit("[passes.merge]", TASKS)
+    plan = build(project, cache)
+    assert {planned.step.key for planned in plan.steps} > before
+    assert {one.step.name for one in plan.steps if one.step.key not in before} == ASKED
+    assert all(plan[name].step.runs_code_of_the_user for name in ASKED)
+    assert not any(plan[name].step.network for name in ASKED)
+    (folder / "helpers.py").write_text("raise AssertionError('nor did this')")
+    assert replan(project, cache).keys() == ASKED
+    (folder / "helpers.py").write_text("raise AssertionError('this ran on the host')")
+    project.edit('task_folder = "tasks"', 'task_folder = "tasks"\nmax_loss = 0.5')
+    assert replan(project, cache).keys() == {"lm_eval"}
+
+
+def test_packages_of_a_check_are_an_input_of_what_needs_them_alone(
+    project: Project, cache: Cache
+) -> None:
+    assert not make_planner(project, cache).plan().packages
+    project.edit("[passes.merge]", TASKS.replace('\ntask_folder = "tasks"', ""))
+    plan = make_planner(project, cache).plan()
+    (packages,) = plan.missing_packages
+    readers = {one.step.name for one in plan.steps if "packages" in one.step.inputs}
+    assert readers == {*ASKED, "fetch-tasks-lm_eval"}
+    assert {plan[name].step.inputs["packages"].digest for name in readers} == {packages.digest}  # type: ignore[union-attr]
+    fetching = plan["fetch-tasks-lm_eval"].step
+    assert (fetching.hub, fetching.runs_code_of_the_user) == (True, False)
+    for name in ASKED:
+        assert plan[name].step.inputs["task_data"] == StepInput(
+            step=fetching.name, key=fetching.key
+        )
+
+
 def test_the_cpus_own_arithmetic_is_in_every_key_and_said(project: Project, cache: Cache) -> None:
     build(project, cache)
     text = project.config.read_text()

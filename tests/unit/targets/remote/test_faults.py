@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.contract.schema import SharedCacheTable
 from targets.cli.options import PROJECT
+from targets.doctor.finding import Machine
+from targets.doctor.shared_cache import shared_cache
 from targets.remote import store
+from targets.remote.shared_cache import SIGN_KEY
 from targets.remote.store import Store
 from tests.support.cached_steps import KEY, a_step, write_step
 from tests.support.object_stores.faulty_proxy import Asked, Fault, FaultyProxy, faulty_proxy
@@ -26,6 +30,7 @@ from tests.support.team import Clone, Member, artifact
 
 _NUMBERS = itertools.count()
 _LARGE = "w" * (6 << 20)
+_CAME = 4 << 20
 """Content of a file that takes two parts."""
 
 
@@ -120,19 +125,22 @@ def test_bytes_that_came_before_a_break_do_not_come_again(proxy: FaultyProxy, cl
     clone("one").push(_LARGE)
     gone = itertools.count()
 
-    def after_one(asked: Asked) -> Fault | None:
-        if asked.method == "GET" and "/blobs/" in asked.path and next(gone) > 0:
-            return Fault(400)  # nothing that is tried again
+    def in_the_middle(asked: Asked) -> Fault | None:
+        if asked.method == "GET" and "/blobs/" in asked.path:
+            cut = Fault(cut_down=_CAME)
+            return Fault(400) if next(gone) else cut  # after it nothing that is tried again
         return None
 
-    proxy.rule = after_one
+    proxy.rule = in_the_middle
     two = clone("two")
     assert two.get() is None
     assert "cannot be used: 400" in two.warnings[-1]
     proxy.rule = lambda _asked: None
     proxy.asked.clear()
     assert two.get() == _LARGE
-    assert len(fetched(proxy)) == 1  # of two parts
+    (asked,) = fetched(proxy)
+    begin = int(asked.range.removeprefix("bytes=").partition("-")[0])
+    assert _CAME - (1 << 20) < begin <= _CAME
 
 
 def fetched(proxy: FaultyProxy) -> list[Asked]:
@@ -187,6 +195,39 @@ def test_who_may_only_read_reads_on(
         assert KEY in shared.find([KEY])
         assert shared.bring(a_step())
         assert len(two.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "trust", "severity", "said"),
+    [
+        ("all", (), "ok", ", takes "),
+        ("reader", ("team.pub",), "ok", f"{SIGN_KEY} names no key to sign with"),
+        ("reader", (), "warning", "it may be read, and not be written: "),
+    ],
+)
+def test_the_doctor_says_what_these_rights_are_enough_for(
+    clone: Make,
+    moto_server: ObjectServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+    trust: tuple[str, ...],
+    severity: str,
+    said: str,
+) -> None:
+    use(moto_server.environment, monkeypatch)
+    with rights(moto_server) as users:
+        use(users["all"], monkeypatch)
+        one = clone("one")
+        one.push(_LARGE)
+        use(users[who], monkeypatch)
+        table = SharedCacheTable(remote=one.remote, push=True, trust=trust)
+        (found,) = shared_cache(Machine(tmp_path, tmp_path, (), table))
+    assert (found.severity, said in found.message) == (severity, True), found.message
+    if found.severity == "ok":
+        assert " MB/s" in found.message
+    else:
+        assert "s3:PutObject" in found.remedy
 
 
 # Processes that end while something is on its way.

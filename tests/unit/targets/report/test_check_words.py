@@ -76,6 +76,8 @@ def every_name() -> Iterator[tuple[str, str]]:
         goal = Goal(metric=metric, min_improvement=0.1)
         assert QualityParams(goals=(goal,)).goals
         yield "quality", goal.name
+    for limited in ("loss_to_float", "loss_to_base", "worst"):
+        yield "lm_eval", f"{limited}_arc_easy.acc"
     for figure in FIGURES:
         yield "latency", f"{figure}_p99"
         yield "latency", f"{figure}_p50_vs_baseline"
@@ -98,7 +100,7 @@ def test_every_verdict_has_its_words() -> None:
     for check, name in sorted(set(every_name())):
         words = find_words(name, check)
         assert words is not None, (check, name)
-        by_its_beginning = "_vs_" in name or check == "latency"
+        by_its_beginning = "_vs_" in name or check in ("latency", "lm_eval")
         assert words.name == name or by_its_beginning, (check, name)
 
 

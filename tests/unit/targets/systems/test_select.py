@@ -20,7 +20,7 @@ from targets.cli.commands import doctor, plan
 from targets.cli.main import main
 from targets.errors import EnvironmentUnable
 from targets.runtimes.venv import VenvRuntime
-from targets.systems.select import Chooser, Decision
+from targets.systems.select import HERE, Chooser, Decision
 from targets.target import load_target
 from targets.toolchain import engine
 from targets.toolchain.platforms import this_machine
@@ -100,6 +100,42 @@ def test_an_engine_reached_through_ssh_is_another_machines(
     assert "(ssh://somebody@nowhere.invalid)" in insisting.system
     decision = Chooser("auto", cache).decide([toolchain])
     assert decision == Decision("venv", insisting.why, insisting.remedy)
+
+
+def test_what_stays_on_this_machine_asks_no_engine_of_another_one(
+    tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@nowhere.invalid")
+    monkeypatch.setenv("PATH", "")  # where ssh is
+    cache = tmp_path / "cache"
+    insisting = Chooser("docker", cache, stays=HERE).decide([toolchain])
+    assert insisting.runtime is None
+    assert insisting.why == (
+        "the engine that DOCKER_HOST or a context of Docker's tools names is another machine's "
+        f"(nowhere.invalid (ssh://somebody@nowhere.invalid)), and {HERE}"
+    )
+    assert "docker context use default" in insisting.remedy
+    chooser = Chooser("auto", cache, stays=HERE)
+    expected = Decision("venv", insisting.why, insisting.remedy)
+    assert [chooser.decide([toolchain]) for _ in range(2)] == [expected] * 2
+    with pytest.raises(EnvironmentUnable, match="is another machine's"):
+        chooser.containers()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_plan_says_what_keeps_steps_from_an_engine_elsewhere_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@nowhere.invalid")
+    project = make_project(tmp_path / "project")
+    if native:
+        text = project.config.read_text()
+        project.config.write_text(f'{text}\n[resources]\narithmetic = "native"\n')
+    options = ("--config", str(project.config), "--cache", str(tmp_path / "cache"), "--json")
+    found = json.loads(CliRunner().invoke(plan.command, [*options]).stdout)["plans"][0]["runs"]
+    assert found["runtime"] == "venv"
+    why = "another machine's (nowhere.invalid (ssh://somebody@nowhere.invalid)), and the config has"
+    assert (why in found["why"], "ssh cannot log in" in found["why"]) == (native, not native)
 
 
 def test_an_engine_that_hangs_is_waited_for_once(

@@ -55,11 +55,23 @@ def test_each_lock_is_for_its_platform_and_complete(toolchain: Toolchain) -> Non
     )
     asked = {
         line.partition("=")[0].partition("[")[0]
-        for line in (toolchain.image_dir / toolchain.requirements).read_text().splitlines()
+        for file in toolchain.requirement_files
+        for line in file.read_text().splitlines()
         if line and not line.startswith("#")
     }
     assert asked <= names_of(toolchain)
     assert read_lock(installer(toolchain).lock)
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=title)
+def test_what_the_parent_pins_is_pinned_as_it_is_there(toolchain: Toolchain) -> None:
+    if toolchain.parent is None:
+        assert toolchain.target == "cuda" or not toolchain.platform.startswith("linux/")
+        return
+    inherited, own = ({*read_lock(one.lock)} for one in (toolchain.parent, toolchain))
+    assert {"torch", "transformers", "peft"} <= names_of(toolchain.parent)
+    assert inherited < own
+    assert not (RUNTIMES | BUILDERS) & names_of(toolchain.parent)
 
 
 def test_cuda_is_of_one_major_version_throughout() -> None:

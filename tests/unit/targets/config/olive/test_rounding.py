@@ -74,8 +74,9 @@ def test_the_data_are_those_that_the_build_trains_on() -> None:
     assert "one build trains on one data set" in str(refusals(raw))
 
 
-def test_without_data_it_has_nothing_to_look_at() -> None:
+def test_without_data_it_looks_at_what_comes_with_quern() -> None:
     raw = rounded({})
     for name in ("lora", "merge_adapter_weights"):
         del raw["passes"][name]
-    assert "data_config is missing" in str(refusals(raw))
+    assert refusals(raw) == {}
+    assert "plain English" in translated(raw).ledger.defaults["passes.round"]
