@@ -226,14 +226,18 @@ def test_what_is_removed_stays_where_it_was_linked(tmp_path: Path) -> None:
     assert (tmp_path / "dist" / "model.bin").is_file()
 
 
-def test_what_a_hub_said_long_ago_is_removed_and_what_is_read_now_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["outlines", "rows", "pages"])
+def test_what_was_noted_long_ago_is_removed_and_what_is_read_now_stays(
+    kind: str, tmp_path: Path
+) -> None:
     cache = Cache(tmp_path)
+    notes = getattr(cache, kind)
     for name, age in (("old", 7200), ("new", 60)):
-        folder = cache.outlines / name
+        folder = notes / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         os.utime(folder, (time.time() - age,) * 2)
     cache.remove_notes(time.time() - 10_000)
-    assert {path.name for path in cache.outlines.iterdir()} == {"old", "new"}
+    assert {path.name for path in notes.iterdir()} == {"old", "new"}
     cache.remove_notes(time.time())
-    assert [path.name for path in cache.outlines.iterdir()] == ["new"]
+    assert [path.name for path in notes.iterdir()] == ["new"]
