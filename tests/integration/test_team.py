@@ -47,6 +47,7 @@ class Writes(BasePass[Params]):
 """
 CONFIG = """\
 name = "small"
+skip_checks = ["general"]  # which runs a model
 
 [model]
 source = "model"

@@ -33,6 +33,7 @@ GATED = ("first", "second", "third")
 
 CONFIG = """\
 name = "small"
+skip_checks = ["general"]  # which runs a model
 
 [model]
 source = "model"
