@@ -18,6 +18,7 @@ from pipeline.contract.schema import parse_bytes
 from pipeline.process.load import BUSY
 from pipeline.statistics.intervals import CONFIDENCE as OF_INTERVALS
 from pipeline.statistics.percentiles import CONFIDENCE
+from pipeline.tuning.params import TuneParams
 from targets.bench.significance import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATIO
 from targets.cli.options import PROJECT
 from targets.target import load_target, target_names
@@ -56,7 +57,10 @@ def defined() -> set[str]:
     max_export = QuantizationParams().max_export
     export = max_export if isinstance(max_export, int) else parse_bytes(max_export)
     return {
-        *(f"{100 * share:g} %" for share in (CONFIDENCE, OF_INTERVALS, Split().eval)),
+        *(
+            f"{100 * share:g} %"
+            for share in (CONFIDENCE, OF_INTERVALS, Split().eval, TuneParams().tie)
+        ),
         *(f"{100 * ratio:g} %" for ratio in (SMALLEST_RATIO, WIDEST_RATIO, MEMORY_NOISE, BUSY)),
         *(f"{amount:.{digits}f} GB" for amount in sizes for digits in (0, 1)),
         f"{export / 2**30:g} GB",
