@@ -190,10 +190,11 @@ class ChainReader:
 
     def _checks(self, whole: bool, passes: Sequence[PassCall]) -> tuple[CheckCall, ...]:
         """Return the checks of what ``passes`` make. Those of an adapter are there where the
-        artifact keeps one separate, and those that stand in for others where these have no row to
-        ask; or where the config names them."""
+        artifact keeps one separate, those of scaled weights where some are, and those that stand in
+        for others where these have no row to ask; or where the config names them."""
         named = self._config.checks
         separate = any(call.keeps_adapter for call in passes)
+        scaled = any(call.implementation.keeps_function for call in passes)
         trained = any(call.implementation.produces in ("adapter", "checkpoint") for call in passes)
         default = (name for name in check_types() if load_check(name).runs_by_default)
         tables = {**{name: StepTable() for name in default}, **named}
@@ -210,6 +211,8 @@ class ChainReader:
                 continue
             needed = {*implementation.needs} - {*implementation.optional_needs}
             if "adapter" in needed and not separate and name not in named:
+                continue
+            if "unscaled_reference" in needed and not scaled and name not in named:
                 continue
             other = implementation.stands_in_for
             stands_in = trained and not self._holds_out and other not in self._config.skip_checks
