@@ -59,9 +59,9 @@ def keeping_datasets(out_dir: Path) -> Iterator[dict[str, JsonValue]]:
     def keeping(path: str, name: str | None = None, **options: Any) -> Any:
         folder = out_dir / _place(path, name, options)
         if not folder.is_dir():
-            dataset = load(path, name, **options)
-            dataset.save_to_disk(folder)
-            commits[path] = _commit(dataset)
+            if commit := _commit(path, options.get("revision")):
+                commits[path] = options["revision"] = commit
+            load(path, name, **options).save_to_disk(folder)
         return datasets.load_from_disk(folder)
 
     with replaced(datasets, "load_dataset", keeping):
@@ -74,11 +74,8 @@ def _place(path: str, name: str | None, options: dict[str, Any]) -> str:
     return sha256_of_bytes(words.encode())[:16]
 
 
-def _commit(dataset: Any) -> str:
-    """Return the commit of the hub of which ``dataset`` is, as far as it says so."""
-    for part in dataset.values():
-        for url in part.info.download_checksums or {}:
-            _, at, rest = url.partition("@")
-            if at:
-                return str(rest.partition("/")[0])
-    return ""
+def _commit(path: str, revision: str | None) -> str:
+    """Return the commit of a data set of the hub; empty for one of files (``json``)."""
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(path, revision=revision).sha) if "/" in path else ""
