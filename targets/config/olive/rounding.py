@@ -29,7 +29,7 @@ KINDS: Mapping[str, _Defaults] = {
 _IDLE = {
     "desc_act": "inputs are rounded in the order of their size, and blocks stay as they lie",
     "static_groups": "scales are chosen before anything is rounded",
-    "true_sequential": "a layer is rounded for what the rounded layers before it give",
+    "true_sequential": "layers are rounded one after the other, the matrices of each all at once",
     "mse": "scales are those with the smallest error, by the sizes of the inputs",
     "damp_auto_increment": "the damping is enough for any inputs",
     "device": "it runs where the build runs",
