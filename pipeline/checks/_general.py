@@ -7,8 +7,9 @@ from pipeline.evaluation.general import Reading
 from pipeline.verdicts.verdicts import limit_verdict
 
 MAX_INCREASE = 9.0
-"""By which share the perplexity may grow by default. What trains well multiplies it by less than
-two; a learning rate a thousand times too high by thousands."""
+"""By which share the perplexity may grow by default: to ten times what it was. A fine-tune of
+SmolLM2-135M by its example adds a thirtieth; a learning rate a thousand times too high made it nine
+to seventeen times as large in the small models that were tried."""
 
 
 def general_verdicts(
