@@ -16,6 +16,7 @@ pytestmark = pytest.mark.engine
 
 CONFIG = """\
 name = "small"
+skip_checks = ["general"]  # which runs a model
 
 [model]
 source = "model"
