@@ -75,7 +75,16 @@ def _place(path: str, name: str | None, options: dict[str, Any]) -> str:
 
 
 def _commit(path: str, revision: str | None) -> str:
-    """Return the commit of a data set of the hub; empty for one of files (``json``)."""
+    """Return the commit of a data set of the hub; empty for one of files (``json``).
+
+    Raises ``OSError`` if the hub cannot be reached or refuses.
+    """
+    from httpx2 import TransportError  # with which huggingface_hub asks
     from huggingface_hub import HfApi
 
-    return str(HfApi().dataset_info(path, revision=revision).sha) if "/" in path else ""
+    if "/" not in path:
+        return ""
+    try:
+        return str(HfApi().dataset_info(path, revision=revision).sha)
+    except TransportError as error:
+        raise ConnectionError(str(error)) from error
