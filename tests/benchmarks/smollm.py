@@ -38,12 +38,12 @@ empty result cache, toolchain and model being there. Peak memory is the largest 
 step."""
 _HOW_WAYS = """\
 The fine-tuned model of the section above, built with these lines below `[passes.model_builder]`, or
-after lines below `[passes.awq]` and `[passes.gptq]`, and asked the same prompts. Lost: points of
+after `mixed_precision`, `awq` and `gptq` with these, and asked the same prompts. Lost: points of
 accuracy against the unquantized export. Perplexity is that of the expected answers. Won: points of
 accuracy, and less: percent of perplexity, against the builder's `default`, with the 95 % intervals
 of the paired comparisons. Time and memory are those of the passes that quantize."""
 _COLUMNS = ("way", "accuracy", "lost", "won", "perplexity", "less", "size", "time", "memory")
-_BEFORE = ("awq", "gptq")
+_BEFORE = ("mixed_precision", "awq", "gptq")
 """Passes that may stand before the builder, in their order."""
 _TABLE = '[passes.model_builder]\nprecision = "int4"\n'
 _DEFAULT = "default"
@@ -58,9 +58,11 @@ class Way(NamedTuple):
     """Of a ``gptq`` before it; ``None`` for none."""
     awq: str | None = None
     """Of an ``awq`` before these."""
+    mixed_precision: str | None = None
+    """Of a ``mixed_precision`` before all."""
 
 
-_PLAIN, _SYMMETRIC = 'algorithm = "default"', "symmetric = true"
+_PLAIN, _SYMMETRIC, _SHARE = 'algorithm = "default"', "symmetric = true", "int8_share = 0.15"
 WAYS = {
     "k_quant": Way(),
     _DEFAULT: Way(_PLAIN),
@@ -70,6 +72,8 @@ WAYS = {
     "awq-symmetric": Way(_PLAIN, awq=_SYMMETRIC),
     "awq-gptq": Way(gptq="", awq=""),
     "awq-gptq-symmetric": Way(_PLAIN, gptq=_SYMMETRIC, awq=_SYMMETRIC),
+    "mixed-precision": Way(mixed_precision=_SHARE),
+    "mixed-precision-gptq": Way(gptq="", mixed_precision=_SHARE),
     "asymmetric": Way('algorithm = "default", symmetric = false'),
     "block-128": Way("block_size = 128"),
     "last": Way('algorithm = "k_quant_last"'),
