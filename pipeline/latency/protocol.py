@@ -3,6 +3,8 @@
 ::
 
     → Settings                      on the command line
+    ← Ready                         once the libraries are imported
+    → LOAD
     ← Loaded                        once the model can be asked
     → Question   ← Times            any number of times; the end of its input ends the process
     ← Failed                        instead of any answer; the process ends
@@ -36,6 +38,16 @@ class Question(Frozen):
     """Number of tokens to generate; the model is kept from ending earlier."""
 
 
+LOAD = "load"
+"""The line that has a process load its model."""
+
+
+class Ready(Frozen):
+    """The libraries are imported. The process waits, and takes no time from others."""
+
+    type: Literal["ready"] = "ready"
+
+
 class Loaded(Frozen):
     """The model is loaded."""
 
@@ -65,5 +77,5 @@ class Failed(Frozen):
     message: str
 
 
-Reply = Annotated[Loaded | AnswerTimes | Failed, Field(discriminator="type")]
+Reply = Annotated[Ready | Loaded | AnswerTimes | Failed, Field(discriminator="type")]
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply, config=ConfigDict(defer_build=True))

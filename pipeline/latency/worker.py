@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
-from pipeline.latency.protocol import AnswerTimes, Failed, Loaded, Question, Reply, WorkerSettings
+from pipeline.latency.protocol import (
+    AnswerTimes,
+    Failed,
+    Loaded,
+    Question,
+    Ready,
+    Reply,
+    WorkerSettings,
+)
 from pipeline.latency.timing import token_intervals_ms
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
@@ -21,8 +29,8 @@ from pipeline.process.signals import exit_promptly_on_signal
 from pipeline.process.streams import reserve_stdout
 
 
-def main() -> int:
-    """Load the model, answer every question on standard input, and return the exit code."""
+def main() -> None:
+    """Load the model, and answer every question on standard input."""
     settings = WorkerSettings.model_validate_json(sys.argv[1])
     exit_promptly_on_signal()
     # While another process is measured this one is suspended, and would not notice the end of its
@@ -38,7 +46,6 @@ def main() -> int:
             if failed is None:
                 raise
             _say(stream, failed)
-    return 0
 
 
 def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
@@ -47,6 +54,9 @@ def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
 
     from pipeline.onnx.session import Session
 
+    _say(stream, Ready())
+    if not sys.stdin.readline():
+        return  # it is not needed
     before = peak_rss_bytes()
     session = Session(Path(settings.folder), cpu=settings.cpu)
     _say(stream, Loaded(load_ms=1000 * session.load_seconds, bytes_before=before))
@@ -73,4 +83,7 @@ def _say(stream: IO[str], reply: Reply) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    # Of the libraries' threads and objects nothing has to be put in order, which takes a while.
+    sys.stderr.flush()
+    os._exit(0)

@@ -27,6 +27,15 @@ class Answering:
     def __init__(self, _settings: WorkerSettings, _takes_turns: bool = False) -> None:
         self.loaded = Loaded(load_ms=1, bytes_before=0)
 
+    def start(self) -> None:
+        pass
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
     def __enter__(self) -> Self:
         return self
 
