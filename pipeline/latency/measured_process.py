@@ -16,7 +16,6 @@ from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
 from pipeline.latency import worker
 from pipeline.latency.protocol import (
     LOAD,
-    REPLY,
     AnswerTimes,
     Failed,
     Loaded,
@@ -24,6 +23,8 @@ from pipeline.latency.protocol import (
     Ready,
     Reply,
     WorkerSettings,
+    from_line,
+    to_line,
 )
 from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
 
@@ -48,7 +49,7 @@ class MeasuredProcess:
     def start(self) -> None:
         """Start it before its ``with`` block: it imports its libraries, and then waits for that."""
         self._started = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, self._settings.model_dump_json()],
+            [sys.executable, "-m", worker.__name__, to_line(self._settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,7 +92,7 @@ class MeasuredProcess:
         """Generate ``tokens`` tokens after ``prompt`` and return the time of each."""
         question = Question(ids=tuple(prompt), tokens=tokens)
         self._resume()
-        self._send(question.model_dump_json())
+        self._send(to_line(question))
         times = self._reply()
         self._suspend()
         assert isinstance(times, AnswerTimes)  # noqa: S101 - the protocol
@@ -125,7 +126,7 @@ class MeasuredProcess:
         line = self._process.stdout.readline()
         if not line:
             raise self._death()
-        reply = REPLY.validate_json(line)
+        reply: Reply = from_line(line)
         if not isinstance(reply, Failed):
             return reply
         match reply.cause:

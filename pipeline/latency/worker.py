@@ -20,8 +20,10 @@ from pipeline.latency.protocol import (
     Ready,
     Reply,
     WorkerSettings,
+    from_line,
+    to_line,
 )
-from pipeline.latency.timing import token_intervals_ms
+from pipeline.latency.token_intervals import token_intervals_ms
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
 from pipeline.process.parent import end_with_parent
@@ -31,7 +33,7 @@ from pipeline.process.streams import reserve_stdout
 
 def main() -> None:
     """Load the model, and answer every question on standard input."""
-    settings = WorkerSettings.model_validate_json(sys.argv[1])
+    settings: WorkerSettings = from_line(sys.argv[1])
     exit_promptly_on_signal()
     # While another process is measured this one is suspended, and would not notice the end of its
     # input when the measuring process ends.
@@ -61,7 +63,7 @@ def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
     session = Session(Path(settings.folder), cpu=settings.cpu)
     _say(stream, Loaded(load_ms=1000 * session.load_seconds, bytes_before=before))
     for line in sys.stdin:
-        question = Question.model_validate_json(line)
+        question: Question = from_line(line)
         spans = token_intervals_ms(session.stream(question.ids, question.tokens, never_end=True))
         _say(stream, AnswerTimes(spans_ms=tuple(spans), peak_bytes=peak_rss_bytes()))
 
@@ -78,7 +80,7 @@ def _failed(error: Exception) -> Failed | None:
 
 
 def _say(stream: IO[str], reply: Reply) -> None:
-    stream.write(reply.model_dump_json() + "\n")
+    stream.write(f"{to_line(reply)}\n")
     stream.flush()
 
 
