@@ -1,4 +1,5 @@
-"""Which modules are compiled when a toolchain is made: all that passes and checks import."""
+"""What passes and checks import, which is what takes the first seconds of a build: no more than
+they need, and all of it compiled when a toolchain is made."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import re
 import runpy
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from targets.toolchain.image import COMPILER
 from tests.support.plans import ROOT
@@ -56,3 +59,30 @@ def test_what_is_left_out_is_much(toolchain_python: Path) -> None:
     size = sum(file.stat().st_size for file in modules)
     left = sum(file.stat().st_size for file in modules if left_out.search(str(file)))
     assert left > 0.3 * size
+
+
+LIBRARIES = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print(*{"datasets", "pandas"} & sys.modules.keys())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("pipeline.training.trainer", set()),
+        pytest.param("transformers.trainer", {"datasets", "pandas"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_imports_no_library_of_data_sets(
+    module: str, imported: set[str], toolchain_python: Path
+) -> None:
+    done = subprocess.run(
+        [str(toolchain_python), "-c", LIBRARIES, module],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert set(done.stdout.split()) == imported
