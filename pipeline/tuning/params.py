@@ -69,8 +69,9 @@ class TuneSpace(Frozen):
     """Default: only the pass's own. ``[{}, { last_matmul = "int8" }]`` tries both."""
     passes: tuple[tuple[str, ...], ...] = ()
     """Which of the passes before it that quantize (``gptq``, ``awq``, ``mixed_precision``) a build
-    uses: ``[[], ["gptq"], ["awq", "gptq"]]`` tries three ways, the first without any. What suits no
-    such pass, as another ``block_size``, is built without it only. Default: all of them."""
+    uses: ``[[], ["gptq"], ["awq", "gptq"]]`` tries three ways, the first without any. A value that
+    does not suit a pass, as another ``block_size``, is tried without that pass only. Default: all
+    of them."""
     threads: tuple[int, ...] = ()
     """Values of ``threads``. Default, unless the pass has one: all threads of the build, half of
     them, and one."""
