@@ -15,6 +15,8 @@ from pipeline.contract.plan import SourceInput, Step, StepInput
 from pipeline.contract.ways import WAY
 from pipeline.tuning.summary import METRIC, TuningSummary
 from tests.support import plans
+from tests.support.command import Quern
+from tests.support.quick_builds import quick_project, report_of
 
 Inputs = Mapping[str, StepInput | SourceInput]
 
@@ -38,6 +40,16 @@ QUANTIZERS = {
     "gptq": {"makes": "integers", **GRID},
 }
 LOOSE = {"max_mean_kl": 9.0, "max_p99_kl": 99.0}
+BARE = "[passes.tune]\ntie = 0.99\nrounds = 1\nmax_trials = 2\n"
+SPACE = """
+[passes.tune.space]
+passes = [["gptq"], ["awq", "gptq"]]
+block_size = [32]
+symmetric = [true]
+algorithm = ["k_quant"]
+threads = [1]
+"""
+TUNED = f"[passes.awq]\n\n[passes.gptq]\n\n{BARE}{SPACE}"
 CHECKS = ("rebuild", "quantization", "scaling", "graph")
 
 
@@ -191,3 +203,42 @@ def test_the_artifact_is_judged_by_what_it_was_made_of(
     plans.must_run(toolchain_python, work, material, judging())
     assert "same_weights" in plans.failed_verdicts(work, "rebuild")
     assert "chosen_integers" in plans.failed_verdicts(work, "quantization")
+
+
+@pytest.mark.slow
+def test_a_whole_build_shows_what_was_chosen_and_can_be_pinned(
+    quern: Quern, tmp_path: Path
+) -> None:
+    project = quick_project(tmp_path / "project", seed=29)
+    project.edit("[passes.model_builder]\n", TUNED)
+    options = ("--config", str(project.config), "--dist", str(tmp_path / "dist"))
+    ran = quern("build", *options)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = report_of(tmp_path / "dist")
+    assert {one["status"] for one in report["checks"]} <= {"passed", "unverified"}
+    assert {"chosen_integers", "same_weights"} <= {one["name"] for one in report["checks"]}
+    page = (tmp_path / "dist" / "small" / "cpu" / "report.md").read_text()
+    assert "| passes |" in page
+    assert "no build beats these" in page or "on the front" in page
+    again = json.loads(quern("plan", *options, "--json").stdout)
+    assert {step["cached"] for plan in again["plans"] for step in plan["steps"]} == {True}
+    checked = quern("check", str(tmp_path / "dist" / "small" / "cpu"))
+    assert checked.code == 0, checked.stdout + checked.stderr
+
+    # The table that the report ends with gives the same bytes, with the steps that were made.
+    artifact = tmp_path / "dist" / "small" / "cpu" / "model" / "model.onnx.data"
+    chosen = artifact.read_bytes()
+    (tune,) = (step for step in report["passes"] if step["name"] == "tune")
+    pinned = tune["metrics"][METRIC]["pinned"]
+    left_out = tune["metrics"][METRIC]["left_out"]
+    text = project.config.read_text().replace(SPACE, "")
+    for name in left_out:
+        text = text.replace(f"[passes.{name}]\n", "")
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in pinned.items())
+    project.config.write_text(text.replace(BARE, f"[passes.model_builder]\n{lines}\n"))
+    ran = quern("build", *options)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert artifact.read_bytes() == chosen
+    made = {step["name"]: step["cached"] for step in report_of(tmp_path / "dist")["passes"]}
+    assert not made["model_builder"]
+    assert all(made[name] for name in ("awq", "gptq") if name not in left_out)
