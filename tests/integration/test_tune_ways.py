@@ -55,7 +55,7 @@ CHECKS = ("rebuild", "quantization", "scaling", "graph")
 
 def of_ways(*roles: str) -> dict[str, StepInput | SourceInput]:
     """Return the inputs of all ways in ``roles``, under the names that a plan gives them."""
-    found = {}
+    found: dict[str, StepInput | SourceInput] = {}
     for way, inputs in WAYS.items():
         told = {**inputs}
         if "awq" in way:
@@ -161,13 +161,14 @@ def test_each_way_is_built_of_its_own_inputs(searched: Path) -> None:
     assert {trial.status for trial in first} == {"measured"}, [trial.note for trial in first]
     finals = [trial for trial in trials if trial.stage == "final"]
     assert len(finals) == 4
-    costs = {}
+    costs: dict[float, tuple[str, ...]] = {}
     for trial in finals:
         name = "built " + "+".join(way_at(trial.built))
         verdicts = plans.result(searched, f"judged {name}").verdicts
         (expected,) = (verdict.value for verdict in verdicts if verdict.name == "mean_kl")
         assert trial.cost == pytest.approx(expected), name
         assert trial.bytes == sum(one.bytes for one in plans.result(searched, name).files)
+        assert trial.cost is not None
         costs[trial.cost] = way_at(trial.built)
     assert len(costs) == 4, "no two ways round alike"
     chosen = told(searched).chosen
