@@ -23,6 +23,7 @@ from targets.target import load_target
 from targets.toolchain.base import BaseImage, Registry, adopt_base, find_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.image import ensure_image, find_image
+from targets.toolchain.package_set import package_sets
 from targets.toolchain.platforms import this_machine
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
@@ -153,6 +154,10 @@ def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
     assert taken["wheels"] == taken["new_wheels"] > 1
     assert taken["folder"] == str(wheels.folder)
     assert not wheels.missing(toolchain)
+    (packages,) = package_sets(toolchain)
+    assert packages.name == "lm_eval"
+    packages.ensure(wheels.folder.parent, lambda line: pytest.fail(f"it is fetched: {line}"))
+    assert len([*packages.folder(wheels.folder.parent).glob("*.whl")]) > 1
     assert taken["images"] == []
     assert ready["toolchains"]["cpu"]["image"] == f"{there.tag}@{there.id}"
 
