@@ -139,7 +139,8 @@ class TuneParams(ModelBuilderParams):
     cut_above: Annotated[int, Field(ge=0)] | Size = "512m"
     """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
     finalists: int = Field(default=3, ge=1)
-    """How many of the fastest builds within the limits are built whole and timed."""
+    """How many of the fastest builds within the limits are built whole and timed; of each value of
+    ``passes``, so that quality decides among those that are equally fast."""
     rounds: int = Field(default=5, ge=1)
     """Fresh processes in which each finalist is timed, in turns with the others; other trials use
     one each."""
@@ -249,7 +250,8 @@ class TuneParams(ModelBuilderParams):
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         sizes_known = [size.kept for size in sizes if size is not None]
-        return _finalists(max(sizes_known), self.finalists) if sizes_known else None
+        count = self.finalists * len(self.ways)
+        return _finalists(max(sizes_known), count) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipeline.builder.build import build_at
 from pipeline.builder.session_options import SessionOption, SessionValue
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.step import Inputs, Reporter
-from pipeline.contract.ways import of_way
+from pipeline.contract.ways import Way, of_way
 from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.latency.timing import synthetic_prompt
 from pipeline.onnx.checkpoint import Checkpoint
@@ -127,7 +128,7 @@ class Search:
     def _ranked_builds(self, session: Point) -> list[Point]:
         """Return the builds that work, fastest first, and then those that were not tried."""
         points = self._params.built_points
-        if len(points) <= self._params.finalists:
+        if len(self._first_of_each_way(points)) == len(points):
             return list(points)
 
         def attempt(point: Point) -> Trial:
@@ -194,12 +195,18 @@ class Search:
     # The last round: the whole model.
 
     def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
-        """Return the best of the finalists: the first builds in ``ranked`` within the limits."""
+        """Return the best of the finalists: the first builds in ``ranked`` within the limits.
+
+        The first of each way are tried, however fast those of others are: ways of one graph are
+        equally fast, and differ in the loss of quality.
+        """
         finalists: list[_Finalist] = []
-        for point in ranked:
-            if len(finalists) >= self._params.finalists or (finalists and self._is_late):
+        first = self._first_of_each_way(ranked)
+        for at, point in enumerate([*first, *(point for point in ranked if point not in first)]):
+            enough = at >= len(first) and len(finalists) >= self._params.finalists
+            if enough or (finalists and self._is_late):
                 break
-            finalist = self._finalist(point, session, len(finalists))
+            finalist = self._finalist(point, session, max(len(first) - at - 1, 0))
             if finalist is not None:
                 finalists.append(finalist)
         if not finalists:
@@ -225,6 +232,17 @@ class Search:
         metrics = {**metrics, "threads": threads, "session": _plain(options), **way}
         return Chosen(artifact.folder, metrics, best, margin)
 
+    def _first_of_each_way(self, ranked: Sequence[Point]) -> list[Point]:
+        """Return as many of each way as there are to be finalists, in their order."""
+        seen: Counter[Way] = Counter()
+        first = []
+        for point in ranked:
+            way = self._params.way_at(point)
+            seen[way] += 1
+            if seen[way] <= self._params.finalists:
+                first.append(point)
+        return first
+
     def _best_of(self, measured: Sequence[Trial]) -> Trial:
         """Return the fastest, or for the goal ``size`` the fastest of the smallest; of equally fast
         ones the closest to the float model."""
@@ -232,8 +250,9 @@ class Search:
             measured = cheapest_of(measured, self._params.tie)
         return best_of(measured, self._time, self._params.tie)
 
-    def _finalist(self, point: Point, session: Point, found: int) -> _Finalist | None:
+    def _finalist(self, point: Point, session: Point, left: int) -> _Finalist | None:
         """Build the whole model and compare it with the limits; ``None`` if it is not within them.
+        ``left`` are to be tried after it.
 
         What an earlier run has found out is not done again.
         """
@@ -246,7 +265,7 @@ class Search:
                 trial = self._judged(finalist, session)
             except _NO_CHOICE as error:
                 trial = self._failed("final", point, session, error)
-            trial = self._add(trial, started, self._params.finalists - found - 1)
+            trial = self._add(trial, started, left)
         if trial.status not in ("within", "measured"):
             finalist.remove()
             return None
