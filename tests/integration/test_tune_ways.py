@@ -228,7 +228,8 @@ def test_a_whole_build_shows_what_was_chosen_and_can_be_pinned(
     assert "| passes |" in page
     assert "no build beats these" in page or "on the front" in page
     again = json.loads(quern("plan", *options, "--json").stdout)
-    assert {step["cached"] for plan in again["plans"] for step in plan["steps"]} == {True}
+    cached = {step["name"] for plan in again["plans"] for step in plan["steps"] if step["cached"]}
+    assert {"awq", "gptq", "awq+gptq", "awq+reference"} <= cached  # tune, where none was busy
     checked = quern("check", str(tmp_path / "dist" / "small" / "cpu"))
     assert checked.code == 0, checked.stdout + checked.stderr
 
