@@ -65,6 +65,9 @@ def prepare(environ: MutableMapping[str, str], threads: int, network: bool, scra
     for name in _THREADS:
         environ[name] = str(threads)
     environ["RAYON_NUM_THREADS"] = str(threads)
+    # A thread that waits for the others spins by default. Where two processes share the cores, it
+    # takes the time of those it waits for. https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html
+    environ["OMP_WAIT_POLICY"] = "PASSIVE"
     _show_one_gpu(environ)
     environ["TOKENIZERS_PARALLELISM"] = "true"
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

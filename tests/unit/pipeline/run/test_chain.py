@@ -345,6 +345,7 @@ def test_environment_of_an_offline_step(workshop: Workshop) -> None:
     path = workshop.work / "one-key" / "output" / "environment.json"
     found = json.loads(path.read_text("utf-8"))
     assert found["OMP_NUM_THREADS"] == found["MKL_NUM_THREADS"] == "3"
+    assert found["OMP_WAIT_POLICY"] == "PASSIVE"
     assert found["TOKENIZERS_PARALLELISM"] == "true"
     assert found["HF_HUB_OFFLINE"] == "1"
     assert found["HF_HOME"] == "/kept"
