@@ -78,6 +78,15 @@ def build(
     }
 
 
+def build_at(
+    paths: Mapping[str, Path], params: ModelBuilderParams, out_dir: Path, report: Reporter
+) -> dict[str, JsonValue]:
+    """:func:`build` the ``model`` of ``paths``, with the ``integers`` and the ``widths`` that are
+    among them."""
+    integers, widths = (paths.get(choice) for choice in ("integers", "widths"))
+    return build(paths["model"], out_dir, params, report, integers=integers, widths=widths)
+
+
 def options_of(checkpoint: Checkpoint, params: ModelBuilderParams) -> dict[str, str]:
     """Return the builder's own options for ``checkpoint`` and ``params``."""
     known = known_options()

@@ -27,6 +27,8 @@ class Pass(BasePass[MixedPrecisionParams]):
     uses_data: ClassVar[bool] = True
     data_optional: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+    without_effect: ClassVar[tuple[str, ...]] = ("save_layers",)
 
     def run(
         self, inputs: Inputs, params: MixedPrecisionParams, out_dir: Path

@@ -26,13 +26,6 @@ class Pass(BasePass[ModelBuilderParams]):
         self, inputs: Inputs, params: ModelBuilderParams, out_dir: Path
     ) -> dict[str, JsonValue]:
         """Write the folder that ``onnxruntime_genai.Model`` loads; return the builder's options."""
-        from pipeline.builder.build import build
+        from pipeline.builder.build import build_at
 
-        return build(
-            inputs["model"],
-            out_dir,
-            params,
-            inputs.report,
-            integers=inputs.paths.get("integers"),
-            widths=inputs.paths.get("widths"),
-        )
+        return build_at(inputs.paths, params, out_dir, inputs.report)

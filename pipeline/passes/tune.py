@@ -14,8 +14,9 @@ from pydantic import JsonValue
 
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
+from pipeline.contract.ways import of_way
 from pipeline.passes.base import BasePass
-from pipeline.tuning.params import Point, TuneParams
+from pipeline.tuning.params import PASSES, Point, TuneParams
 
 if TYPE_CHECKING:
     from pipeline.tuning.summary import TuningSummary
@@ -27,6 +28,7 @@ class Pass(BasePass[TuneParams]):
 
     Params = TuneParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}
+    may_consume: ClassVar[Mapping[str, Kind]] = {"integers": "integers", "widths": "widths"}
     produces: ClassVar[Kind] = "onnx"
     runs_on: ClassVar[Literal["host", "target"]] = "target"
     uses_data: ClassVar[bool] = True
@@ -86,6 +88,7 @@ def _tuned(
         chosen=every.index(chosen.trial),
         front=front_of(every),
         pinned=_pinned(params, chosen.trial.built, chosen.trial.session),
+        left_out=_left_out(params, chosen.trial.built),
         seconds=round(trials.seconds, 1),
         out_of_time=search.out_of_time,
         resumed=trials.resumed,
@@ -98,7 +101,7 @@ def _tuned(
 def _untuned(
     inputs: Inputs, params: TuneParams, out_dir: Path
 ) -> tuple[dict[str, JsonValue], TuningSummary]:
-    from pipeline.builder.build import build
+    from pipeline.builder.build import build_at
     from pipeline.tuning.summary import TuningSummary
 
     why = inputs.absent_device
@@ -108,7 +111,8 @@ def _untuned(
     threads, options = params.settings({})
     written = {"threads": threads, "session": options}
     builder_params = params.builder(start).model_copy(update=written)
-    metrics = build(inputs["model"], out_dir, builder_params, inputs.report)
+    paths = of_way(inputs.paths, params.way_at(start))
+    metrics = build_at(paths, builder_params, out_dir, inputs.report)
     summary = TuningSummary(
         goal=params.goal,
         prompt_tokens=params.prompt_tokens,
@@ -117,9 +121,10 @@ def _untuned(
         trials=(),
         chosen=None,
         pinned=pinned,
+        left_out=_left_out(params, start),
         not_tuned=why,
     )
-    return metrics, summary
+    return {**metrics, **params.told(start)}, summary
 
 
 def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonValue]:
@@ -130,8 +135,14 @@ def _pinned(params: TuneParams, built: Point, session: Point) -> dict[str, JsonV
         mode="json", exclude_defaults=True, exclude={"execution_provider", "trust_remote_code"}
     )
     pinned |= {"precision": params.precision, **built}
+    pinned.pop(PASSES, None)
     if threads is not None:
         pinned["threads"] = threads
     if options:
         pinned["session"] = {str(name): value for name, value in options.items()}
     return pinned
+
+
+def _left_out(params: TuneParams, built: Point) -> tuple[str, ...]:
+    """Return the passes that a choice does not use."""
+    return tuple(name for name in params.quantizers if name not in params.way_at(built))

@@ -20,6 +20,7 @@ from pipeline.contract.events import StepFinished, StepStarted
 from pipeline.contract.plan import OUTPUT_DIR, DataInput, Plan, Step, StepInput, unfinished_root
 from pipeline.contract.result import StepResult
 from pipeline.contract.step import Inputs
+from pipeline.contract.ways import of_way, way_of
 from pipeline.passes.base import BasePass
 from pipeline.process.causes import has_panicked
 from pipeline.process.environment import Secrets
@@ -164,6 +165,9 @@ def _inputs(step: Step, plan: Plan, store: Store, report: StepReporter) -> Input
         else:
             paths[role] = plan.resolve(source.ref)
             metrics[role] = source.metrics
+    if "artifact" in metrics:  # it was made in one way, and is judged by what that is made of
+        way = way_of(metrics["artifact"])
+        paths, metrics = of_way(paths, way), of_way(metrics, way)
     return Inputs(
         paths=paths,
         data=None if step.data is None else _data(step.data, plan, store),

@@ -35,6 +35,9 @@ class MixedPrecisionParams(ModelLoading):
     proportion."""
     max_length: int = Field(default=256, ge=8)
     """Length in tokens after which a row is cut."""
+    save_layers: int | None = Field(default=None, ge=1)
+    """Layers, of those that it goes back through, after which an interrupted run can go on.
+    Default: as many as take ten minutes."""
 
     @property
     def measures(self) -> bool:

@@ -96,6 +96,7 @@ def _measured(
     from pipeline.training.determinism import prepare
     from pipeline.training.named_kernels import named_kernels
     from pipeline.training.sensitivity import Sensitivity
+    from pipeline.training.snapshots import Snapshots
     from pipeline.training.streamed import deferred_model, why_not_streamed
     from pipeline.weights.stored import stored_tensors
 
@@ -120,6 +121,7 @@ def _measured(
             method,
             inputs.seed,
             lambda done, total: inputs.report.progress(done, total, "layers"),
+            Snapshots(inputs.unfinished, params.save_layers, inputs.report, "layer"),
         ).measure()
     known = {
         tuple(sorted(names)): value

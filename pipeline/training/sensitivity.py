@@ -14,20 +14,31 @@ and the output layer, and add up as far as the matrices' errors are independent.
 Only one layer has its weights at a time, forwards and backwards. In memory are the hidden states of
 all rows before each layer. Where embedding and output layer share their weights, they are rounded
 together, and their inner products are added.
+
+An interrupted measurement goes on before the layers that it went back through: what these told, and
+the gradients before them, are kept. Hidden states are made again, which takes a third of the time.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline.builder.blockwise import Blockwise
 from pipeline.training.calibration import Calibration
+from pipeline.training.snapshots import Snapshots, step_of
 from pipeline.training.streamed import Unit
+
+_TENSORS = "tensors.safetensors"
+_GROUPS = "groups.json"
+"""Files of a snapshot: gradients with scores, and the names of the matrices."""
 
 Progress = Callable[[int, int], None]
 
@@ -48,12 +59,18 @@ class Sensitivity:
     """The measurement on the rows of a calibration."""
 
     def __init__(
-        self, model: Any, calibration: Calibration, method: Blockwise, seed: int, progress: Progress
+        self,
+        model: Any,
+        calibration: Calibration,
+        method: Blockwise,
+        seed: int,
+        progress: Progress,
+        snapshots: Snapshots,
     ) -> None:
         """``model``, of the calibration, has deferred weights; ``method`` says how they are
         rounded."""
         self._model, self._calibration, self._method = model, calibration, method
-        self._progress = progress
+        self._progress, self._snapshots = progress, snapshots
         self._drawing = torch.Generator().manual_seed(seed)
         self._gradients: list[torch.Tensor] = []
         """What the predictions change with the hidden states, of each batch."""
@@ -69,18 +86,22 @@ class Sensitivity:
             with _with_weights(layer):
                 self._calibration.advance(layer)
             self._progress(done, steps)
-        with self._calibration.loaded(self._model):
-            groups, embedding = self._head(before[0])
-        self._progress(len(layers) + 1, steps)
-        for done, layer in enumerate(reversed(layers), start=len(layers) + 2):
+        snapshot, embedded, back = self._snapshots.latest(), before[0], 0
+        if snapshot is not None:
+            back = step_of(snapshot)
+            del before[len(layers) - back :]
+            groups = self._restored(snapshot)
+        else:
+            with self._calibration.loaded(self._model):
+                groups = self._head()
+        self._progress(len(layers) + 1 + back, steps)
+        for done, layer in enumerate([*reversed(layers)][back:], start=back + 1):
             with _with_weights(layer):
                 groups += self._layer(layer, before.pop())
-            self._progress(done, steps)
-        if embedding is not None:
-            for rows, batch, gradient in zip(
-                self._calibration.rows, batches, self._gradients, strict=True
-            ):
-                groups[0].scores[rows] += (gradient * embedding[batch.ids]).sum((1, 2))
+            if done < len(layers) and self._snapshots.due(done):
+                self._keep(groups, done)
+            self._progress(len(layers) + 1 + done, steps)
+        self._add_embedding(groups, embedded)
         tokens = sum(int(batch.there.sum()) for batch in batches)
         return {
             tuple(group.names): float((group.scores**2).sum()) / 2 / tokens
@@ -88,12 +109,29 @@ class Sensitivity:
             if not group.lost
         }
 
-    def _head(self, embedded: Sequence[torch.Tensor]) -> tuple[list[Group], torch.Tensor | None]:
-        """Predict all tokens; return the group of the output layer, and what rounding adds to what
-        the first layer reads of each token, where the embedding is rounded with it.
+    def _keep(self, groups: Sequence[Group], done: int) -> None:
+        """Write what is known after going back through ``done`` layers, if there is room."""
+        tensors = {f"gradient.{at}": one for at, one in enumerate(self._gradients)}
+        tensors |= {f"scores.{at}": group.scores for at, group in enumerate(groups)}
+        if not self._snapshots.has_room(sum(one.nbytes for one in tensors.values())):
+            return
+        told = [[group.names, group.lost] for group in groups]
+        with self._snapshots.new(done) as folder:
+            save_file({name: one.contiguous() for name, one in tensors.items()}, folder / _TENSORS)
+            (folder / _GROUPS).write_text(json.dumps(told), "utf-8")
 
-        ``embedded`` is what the first layer reads.
-        """
+    def _restored(self, folder: Path) -> list[Group]:
+        """Take over the gradients that :meth:`_keep` wrote; return the groups."""
+        tensors = load_file(folder / _TENSORS)
+        told = json.loads((folder / _GROUPS).read_text("utf-8"))
+        batches = range(len(self._calibration.batches))
+        self._gradients = [tensors[f"gradient.{at}"] for at in batches]
+        return [
+            Group(tensors[f"scores.{at}"], names, lost) for at, (names, lost) in enumerate(told)
+        ]
+
+    def _head(self) -> list[Group]:
+        """Predict all tokens; return the group of the output layer."""
         output = self._model.get_output_embeddings()
         look = _Look(self._calibration, self._method)
         with look.at([output] if isinstance(output, torch.nn.Linear) else []):
@@ -104,12 +142,27 @@ class Sensitivity:
                     some = slice(row, row + 1), slice(0, int(there.sum()))
                     gradient[some] = self._predicted(batch.ids[some], batch.hidden[some])
                 self._gradients.append(gradient)
-        if not look.groups or not getattr(self._model.config, "tie_word_embeddings", False):
-            return look.groups, None
-        # Some models multiply what they look up by a number.
-        first, looked_up = embedded[0], output.weight[self._calibration.batches[0].ids]
-        scale = float((first * looked_up).sum() / (looked_up * looked_up).sum())
-        return look.groups, look.errors[output] * scale
+        return look.groups
+
+    def _add_embedding(self, groups: Sequence[Group], embedded: Sequence[torch.Tensor]) -> None:
+        """Add to the output layer what rounding changes of ``embedded``, which the first layer
+        reads, where the embedding is rounded with it."""
+        if not getattr(self._model.config, "tie_word_embeddings", False):
+            return
+        output, batches = self._model.get_output_embeddings(), self._calibration.batches
+        name = f"{self._calibration.names.get(output)}.weight"
+        head = next((group for group in groups if name in group.names), None)
+        if head is None:
+            return
+        with self._calibration.loaded(self._model):
+            # Some models multiply what they look up by a number.
+            first, looked_up = embedded[0], output.weight[batches[0].ids]
+            scale = float((first * looked_up).sum() / (looked_up * looked_up).sum())
+            change = _change(output, self._method) * scale
+        for rows, batch, gradient in zip(
+            self._calibration.rows, batches, self._gradients, strict=True
+        ):
+            head.scores[rows] += (gradient * change[batch.ids]).sum((1, 2))
 
     def _predicted(self, ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Draw the next tokens of one row; return the gradient of their log-probability with
@@ -170,9 +223,7 @@ class _Look:
             group.lost = True
             return
         if matrix not in self.errors:
-            weight = matrix.weight.detach()
-            rounded = torch.from_numpy(self._method.rounded(weight.T)).T
-            self.errors[matrix] = rounded - weight
+            self.errors[matrix] = _change(matrix, self._method)
         changed = inputs.detach() @ self.errors[matrix].T
         scores = group.scores[self.rows]
 
@@ -190,6 +241,12 @@ class _Look:
         group.names.append(f"{self._names[matrix]}.weight")
         self._of[matrix] = group
         return group
+
+
+def _change(matrix: torch.nn.Linear, method: Blockwise) -> torch.Tensor:
+    """Return what rounding adds to a matrix."""
+    weight = matrix.weight.detach()
+    return torch.from_numpy(method.rounded(weight.T)).T - weight
 
 
 @contextmanager

@@ -1,16 +1,20 @@
-"""Makes a checkpoint with only the first layers of a model, which is quickly built and timed."""
+"""Makes a checkpoint with only the first layers of a model, which is quickly built and timed, and
+the same of what passes have chosen for its weights."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.weights.files import weight_files
+from pipeline.weights.widths import Widths
 
+_CUT = ("model", "integers", "widths")
 _LAYERS = "num_hidden_layers"
 _OF_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
@@ -38,10 +42,49 @@ def cut(checkpoint: Checkpoint, layers: int, folder: Path) -> None:
     for file in weight_files(checkpoint.folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - it is no mapping
-                match = _OF_LAYER.search(name)
-                if match is None or int(match[1]) < layers:
+                if _is_kept(name, layers):
                     cut_tensors[name] = tensors.get_tensor(name)  # mapped, not read
     save_file(cut_tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+class Cuts:
+    """The first ``layers`` layers of whatever is asked for, each made once in ``folder``."""
+
+    def __init__(self, layers: int, folder: Path) -> None:
+        self._layers = layers
+        self._folder = folder
+        self._made: dict[Path, Path] = {}
+
+    def of(self, paths: Mapping[str, Path]) -> dict[str, Path]:
+        """Return ``paths`` with cut ones for ``model``, ``integers`` and ``widths``."""
+        return {role: self._of(role, path) for role, path in paths.items() if role in _CUT}
+
+    def remove(self) -> None:
+        """Remove all that was made."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _of(self, role: str, path: Path) -> Path:
+        if path not in self._made:
+            made = self._folder / str(len(self._made))
+            made.mkdir(parents=True)
+            if role == "widths":
+                _cut_widths(Widths.load(path), self._layers).save(made)
+            else:
+                cut(Checkpoint(path), self._layers, made)
+            self._made[path] = made
+        return self._made[path]
+
+
+def _cut_widths(widths: Widths, layers: int) -> Widths:
+    def kept(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if _is_kept(name, layers))
+
+    return Widths(int8=kept(widths.int8), int4=kept(widths.int4))
+
+
+def _is_kept(name: str, layers: int) -> bool:
+    match = _OF_LAYER.search(name)
+    return match is None or int(match[1]) < layers
 
 
 def _shortened(config: dict[str, Any], layers_before: int, layers: int) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from pydantic import Field, JsonValue, ValidationError, field_validator, model_v
 from typing_extensions import Self
 
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.quantizer import Quantizer, misfits
 from pipeline.builder.session_options import SessionOption, SessionValue, problem_with
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Size, parse_bytes
 from pipeline.contract.space import SpaceEstimate
+from pipeline.contract.ways import WAY, Way
 
 Point = dict[str, JsonValue]
 """One point of a search space: a value for each parameter that is searched over."""
@@ -28,6 +30,9 @@ _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "mixed_precision": (),
 }
 """Parameters of the model builder that can be searched over, with their default values."""
+
+PASSES = "passes"
+"""The axis of the passes that a build uses."""
 
 _QUANTIZED = ("int4", "int8")
 _SEEN = 64
@@ -62,6 +67,11 @@ class TuneSpace(Frozen):
         dict[Literal["last_matmul", "mixed_layers", "linear_attn"], Literal["int4", "int8"]], ...
     ] = ()
     """Default: only the pass's own. ``[{}, { last_matmul = "int8" }]`` tries both."""
+    passes: tuple[tuple[str, ...], ...] = ()
+    """Which of the passes before it that quantize (``gptq``, ``awq``, ``mixed_precision``) a build
+    uses: ``[[], ["gptq"], ["awq", "gptq"]]`` tries three ways, the first without any. A value that
+    does not suit a pass, as another ``block_size``, is tried without that pass only. Default: all
+    of them."""
     threads: tuple[int, ...] = ()
     """Values of ``threads``. Default, unless the pass has one: all threads of the build, half of
     them, and one."""
@@ -129,7 +139,8 @@ class TuneParams(ModelBuilderParams):
     cut_above: Annotated[int, Field(ge=0)] | Size = "512m"
     """Size of the weights from which on a model is large: bytes, or text such as ``"1g"``."""
     finalists: int = Field(default=3, ge=1)
-    """How many of the fastest builds within the limits are built whole and timed."""
+    """How many of the fastest builds within the limits are built whole and timed; of each value of
+    ``passes``, so that quality decides among those that are equally fast."""
     rounds: int = Field(default=5, ge=1)
     """Fresh processes in which each finalist is timed, in turns with the others; other trials use
     one each."""
@@ -138,6 +149,8 @@ class TuneParams(ModelBuilderParams):
     equally fast ones, the one closest to the float model is chosen."""
     held_to: dict[str, LimitCheck] = Field(default_factory=dict)
     """Checks and their limits. Set by ``[checks]``."""
+    quantizers: dict[str, Quantizer] = Field(default_factory=dict)
+    """What the passes before it work for that quantize. Set by their tables."""
 
     @model_validator(mode="before")
     @classmethod
@@ -173,13 +186,13 @@ class TuneParams(ModelBuilderParams):
         twice = self.session.keys() & self.space.session.keys()
         if twice:
             raise ValueError(f"{sorted(twice)[0]} is in session and in space.session: give one")
-        if not any(True for _ in self.alternatives()):
+        if not any(True for _ in self._built()):
             raise ValueError("no combination of the space can be built")
         return self
 
     @property
     def built_axes(self) -> Axes:
-        """Return the axes that need a build, with more than one value."""
+        """Return the axes of the builder, with more than one value."""
         axes = {}
         for name in _BUILT:
             start = getattr(self, name)
@@ -194,30 +207,65 @@ class TuneParams(ModelBuilderParams):
         axes: dict[str, tuple[JsonValue, ...]] = {"threads": tuple(dict.fromkeys(threads))}
         return {**axes, **{name: tuple(values) for name, values in self.space.session.items()}}
 
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Return the ways in which the model may be quantized, the start first, each with its
+        passes in their order."""
+        every = tuple(self.quantizers)
+        asked = self.space.passes or (every,)
+        return tuple(tuple(name for name in every if name in names) for names in asked)
+
+    def way_at(self, point: Point) -> Way:
+        """Return the way of ``point``."""
+        names = point.get(PASSES)
+        return tuple(map(str, names)) if isinstance(names, list) else self.ways[0]
+
+    def told(self, point: Point) -> dict[str, JsonValue]:
+        """Return the metric of an artifact that names the way of ``point``, where it was chosen."""
+        return {WAY: [*self.way_at(point)]} if self.space.passes else {}
+
     def builder(self, point: Point) -> ModelBuilderParams:
         """Return the model builder's parameters at ``point``, without threads and session options,
         which are written later. Raises ``ValueError`` if they exclude each other."""
         fixed = self.model_dump(include=set(ModelBuilderParams.model_fields))
-        return ModelBuilderParams.model_validate({**fixed, "threads": None, "session": {}, **point})
+        own = {name: value for name, value in point.items() if name != PASSES}
+        return ModelBuilderParams.model_validate({**fixed, "threads": None, "session": {}, **own})
 
     @property
     def built_points(self) -> tuple[Point, ...]:
         """Return every choice that can be built, each once, the start first."""
-        return tuple(point for point, _ in self._choices())
+        several = len(self.ways) > 1
+        return tuple(
+            {PASSES: [*way], **point} if several else point
+            for way in self.ways
+            for point in self._built_in(way)
+        )
+
+    def has_build_in(self, way: Way) -> bool:
+        """Return whether the space has a build that suits all passes of ``way``."""
+        return any(True for _ in self._built_in(way))
 
     def writes(self, inputs: Mapping[str, SpaceEstimate]) -> SpaceEstimate | None:
         """Return the size of the largest choice, with the other finalists beside it. Trials with a
         cut model need less."""
         sizes = (params.writes(inputs) for params in itertools.islice(self.alternatives(), _SEEN))
         sizes_known = [size.kept for size in sizes if size is not None]
-        return _finalists(max(sizes_known), self.finalists) if sizes_known else None
+        count = self.finalists * len(self.ways)
+        return _finalists(max(sizes_known), count) if sizes_known else None
 
     def alternatives(self) -> Iterator[ModelBuilderParams]:
         """Yield all parameters with which the builder may be called."""
-        for _, builder_params in self._choices():
+        for _, builder_params in self._built():
             yield builder_params
 
-    def _choices(self) -> Iterator[tuple[Point, ModelBuilderParams]]:
+    def _built_in(self, way: Way) -> Iterator[Point]:
+        """Yield the builds that suit all passes of ``way``."""
+        for point, built in self._built():
+            if not any(True for name in way for _ in misfits(name, self.quantizers[name], built)):
+                yield point
+
+    def _built(self) -> Iterator[tuple[Point, ModelBuilderParams]]:
+        """Yield every build, however the model is quantized."""
         for point in grid(self.built_axes):
             try:
                 builder_params = self.builder(point)

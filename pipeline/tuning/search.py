@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +21,17 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from pipeline.builder.build import build
+from pipeline.builder.build import build_at
 from pipeline.builder.session_options import SessionOption, SessionValue
 from pipeline.contract.errors import BeyondCpuError, StepError
 from pipeline.contract.step import Inputs, Reporter
+from pipeline.contract.ways import Way, of_way
 from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.latency.timing import synthetic_prompt
 from pipeline.onnx.checkpoint import Checkpoint
 from pipeline.process.load import LoadWatch
 from pipeline.statistics.intervals import ratio_interval
-from pipeline.tuning.cut import can_cut, cut
+from pipeline.tuning.cut import Cuts, can_cut
 from pipeline.tuning.front import cheapest_of
 from pipeline.tuning.limits import judge
 from pipeline.tuning.params import Point, TuneParams, grid
@@ -71,7 +73,7 @@ class Search:
         self._model = Checkpoint(inputs["model"])
         self._whole = int(self._model.config.get("num_hidden_layers", 0))
         self._layers = self._whole
-        self._source = inputs["model"]
+        self._cuts: Cuts | None = None
         self._prompt: list[int] = []
         self._done = len(list(trials))
         self._builds = 0
@@ -87,9 +89,8 @@ class Search:
         self._cut()
         session = self._best_session()
         ranked = self._ranked_builds(session)
-        if self._source != self._inputs["model"]:
-            shutil.rmtree(self._source)
-            self._source = self._inputs["model"]
+        if self._cuts is not None:
+            self._cuts.remove()
         return self._best_final(ranked, session)
 
     # The first round: on a few layers of a large model, with few tokens.
@@ -98,9 +99,7 @@ class Search:
         large = self._model.weights * _BYTES_PER_WEIGHT >= self._params.large
         few = self._params.layers
         if large and can_cut(self._model, few):
-            self._source = self._work / "cut"
-            self._source.mkdir()
-            cut(self._model, few, self._source)
+            self._cuts = Cuts(few, self._work / "cut")
             self._layers = few
 
     def _best_session(self) -> Point:
@@ -113,7 +112,7 @@ class Search:
 
         def attempt(point: Point) -> Trial:
             if not made:
-                made.append(self._build(self._source, start)[0])
+                made.append(self._build(start, self._cuts)[0])
             return self._timed("session", start, point, made[0])
 
         try:
@@ -129,11 +128,11 @@ class Search:
     def _ranked_builds(self, session: Point) -> list[Point]:
         """Return the builds that work, fastest first, and then those that were not tried."""
         points = self._params.built_points
-        if len(points) <= self._params.finalists:
+        if len(self._first_of_each_way(points)) == len(points):
             return list(points)
 
         def attempt(point: Point) -> Trial:
-            artifact, _ = self._build(self._source, point)
+            artifact, _ = self._build(point, self._cuts)
             try:
                 return self._timed("build", point, session, artifact)
             finally:
@@ -196,12 +195,18 @@ class Search:
     # The last round: the whole model.
 
     def _best_final(self, ranked: list[Point], session: Point) -> Chosen:
-        """Return the best of the finalists: the first builds in ``ranked`` within the limits."""
+        """Return the best of the finalists: the first builds in ``ranked`` within the limits.
+
+        The first of each way are tried, however fast those of others are: ways of one graph are
+        equally fast, and differ in the loss of quality.
+        """
         finalists: list[_Finalist] = []
-        for point in ranked:
-            if len(finalists) >= self._params.finalists or (finalists and self._is_late):
+        first = self._first_of_each_way(ranked)
+        for at, point in enumerate([*first, *(point for point in ranked if point not in first)]):
+            enough = at >= len(first) and len(finalists) >= self._params.finalists
+            if enough or (finalists and self._is_late):
                 break
-            finalist = self._finalist(point, session, len(finalists))
+            finalist = self._finalist(point, session, max(len(first) - at - 1, 0))
             if finalist is not None:
                 finalists.append(finalist)
         if not finalists:
@@ -223,8 +228,20 @@ class Search:
         best, margin = self._best_session_of(best, margin, chosen)
         threads, options = self._params.settings(best.session)
         artifact.configure(threads, options)
-        metrics = {**metrics, "threads": threads, "session": _plain(options)}
+        way = self._params.told(best.built)
+        metrics = {**metrics, "threads": threads, "session": _plain(options), **way}
         return Chosen(artifact.folder, metrics, best, margin)
+
+    def _first_of_each_way(self, ranked: Sequence[Point]) -> list[Point]:
+        """Return as many of each way as there are to be finalists, in their order."""
+        seen: Counter[Way] = Counter()
+        first = []
+        for point in ranked:
+            way = self._params.way_at(point)
+            seen[way] += 1
+            if seen[way] <= self._params.finalists:
+                first.append(point)
+        return first
 
     def _best_of(self, measured: Sequence[Trial]) -> Trial:
         """Return the fastest, or for the goal ``size`` the fastest of the smallest; of equally fast
@@ -233,8 +250,9 @@ class Search:
             measured = cheapest_of(measured, self._params.tie)
         return best_of(measured, self._time, self._params.tie)
 
-    def _finalist(self, point: Point, session: Point, found: int) -> _Finalist | None:
+    def _finalist(self, point: Point, session: Point, left: int) -> _Finalist | None:
         """Build the whole model and compare it with the limits; ``None`` if it is not within them.
+        ``left`` are to be tried after it.
 
         What an earlier run has found out is not done again.
         """
@@ -247,7 +265,7 @@ class Search:
                 trial = self._judged(finalist, session)
             except _NO_CHOICE as error:
                 trial = self._failed("final", point, session, error)
-            trial = self._add(trial, started, self._params.finalists - found - 1)
+            trial = self._add(trial, started, left)
         if trial.status not in ("within", "measured"):
             finalist.remove()
             return None
@@ -258,7 +276,8 @@ class Search:
         """Compare a build of the whole model with the limits."""
         artifact, metrics = self._made(finalist)
         artifact.configure(*self._params.settings(session))
-        judgement = judge(self._quiet_inputs, self._params.held_to, artifact.folder, metrics)
+        inputs = self._inputs_at(finalist.point)
+        judgement = judge(inputs, self._params.held_to, artifact.folder, metrics)
         return Trial(
             stage="final",
             layers=self._whole,
@@ -366,14 +385,18 @@ class Search:
 
     # Shared by both rounds.
 
-    def _build(self, model: Path, point: Point) -> tuple[TimedArtifact, dict[str, JsonValue]]:
-        """Build a choice into a folder of its own."""
+    def _build(
+        self, point: Point, cuts: Cuts | None = None
+    ) -> tuple[TimedArtifact, dict[str, JsonValue]]:
+        """Build a choice into a folder of its own, with ``cuts`` of a model that has few layers."""
         folder = self._work / f"made-{self._builds}"
         self._builds += 1
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        inputs = self._inputs_at(point)
         try:
-            metrics = build(model, folder, self._params.builder(point), _Quiet(self._inputs.report))
+            paths = inputs.paths if cuts is None else cuts.of(inputs.paths)
+            metrics = build_at(paths, self._params.builder(point), folder, inputs.report)
             return TimedArtifact(folder), metrics
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -382,7 +405,7 @@ class Search:
     def _made(self, finalist: _Finalist) -> tuple[TimedArtifact, dict[str, JsonValue]]:
         """Return a build of the whole model, which is made at the first call."""
         if finalist.made is None:
-            finalist.made = self._build(self._inputs["model"], finalist.point)
+            finalist.made = self._build(finalist.point)
         return finalist.made
 
     def _timed(self, stage: Stage, built: Point, session: Point, artifact: TimedArtifact) -> Trial:
@@ -471,9 +494,15 @@ class Search:
             if trial.status in ("beyond", "failed")
         )
 
-    @property
-    def _quiet_inputs(self) -> Inputs:
-        return replace(self._inputs, report=_Quiet(self._inputs.report))
+    def _inputs_at(self, point: Point) -> Inputs:
+        """Return the inputs of the way of ``point``, with a reporter that only warns."""
+        way, inputs = self._params.way_at(point), self._inputs
+        return replace(
+            inputs,
+            paths=of_way(inputs.paths, way),
+            metrics=of_way(inputs.metrics, way),
+            report=_Quiet(inputs.report),
+        )
 
     def _synthetic_prompt(self, folder: Path) -> list[int]:
         if not self._prompt:

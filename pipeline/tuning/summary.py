@@ -62,6 +62,8 @@ class TuningSummary(Frozen):
     (:mod:`pipeline.tuning.front`)."""
     pinned: dict[str, JsonValue]
     """Parameters with which ``model_builder`` makes the same bytes."""
+    left_out: tuple[str, ...] = ()
+    """The passes before it that the choice does not use."""
     seconds: float = 0
     out_of_time: bool = False
     """Whether ``max_seconds`` ended the search early."""
@@ -87,6 +89,8 @@ def describe_value(value: JsonValue) -> str:
         return value
     if isinstance(value, dict):
         return "+".join(f"{name}:{width}" for name, width in value.items()) or "none"
+    if isinstance(value, list):
+        return " + ".join(map(describe_value, value)) or "none"
     return json.dumps(value)
 
 

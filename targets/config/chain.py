@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
+from pipeline.builder.quantizer import Quantizer
 from pipeline.checks.base import BaseCheck
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.roles import ROLES, Role
+from pipeline.contract.ways import Way
 from pipeline.passes.base import BasePass
+from pipeline.training.layerwise_params import LayerwiseParams
+from pipeline.tuning.params import TuneParams
 
 Json = dict[str, JsonValue]
 
@@ -62,6 +66,28 @@ class PassCall(_Call):
         kinds = set(self.implementation.consumes.values())
         return {"adapter", "onnx"} <= kinds and self.implementation.produces == "onnx"
 
+    @property
+    def quantizer(self) -> Quantizer | None:
+        """Return what it works for if it prepares how a checkpoint is quantized; else ``None``."""
+        makes, params = self.implementation.produces, self.params
+        if makes == "widths":
+            return Quantizer(makes="widths")
+        if not isinstance(params, LayerwiseParams):
+            return None
+        return Quantizer(
+            makes="integers" if makes == "integers" else "checkpoint",
+            precision=params.precision,
+            block_size=params.block_size,
+            symmetric=params.symmetric,
+        )
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Return the ways among which it chooses, by the passes that each uses; none if it leaves
+        out no pass."""
+        params = self.params
+        return params.ways if isinstance(params, TuneParams) and params.space.passes else ()
+
 
 @dataclass(frozen=True)
 class CheckCall(_Call):
@@ -108,6 +134,23 @@ class Chain:
     def base_kind(self) -> Kind:
         """Return the kind of the base model."""
         return "checkpoint" if self.source is None else self.source.implementation.produces
+
+    @property
+    def choosing(self) -> PassCall | None:
+        """Return the pass that chooses among ways, if one does."""
+        return next((call for call in self.passes if call.ways), None)
+
+    def quantizers(self, before: PassCall) -> tuple[PassCall, ...]:
+        """Return the passes ``before`` another one that prepare how a checkpoint is quantized."""
+        earlier = self.passes[: self.passes.index(before)]
+        return tuple(call for call in earlier if call.quantizer is not None)
+
+    def in_way(self, way: Way) -> Chain:
+        """Return the chain as it is where the model is quantized in ``way``."""
+        choosing = self.choosing
+        left_out = {call.name for call in self.quantizers(choosing)} if choosing else set()
+        left_out -= {*way}
+        return replace(self, passes=tuple(c for c in self.passes if c.name not in left_out))
 
     @property
     def artifact_kind(self) -> Kind:

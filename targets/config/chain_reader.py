@@ -11,6 +11,7 @@ from pipeline.contract.roles import ROLES, Role
 from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
 from pipeline.run.registry import check_types, load_check, replacement_hint
+from pipeline.tuning.params import TuneParams
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.documents import Sound
@@ -18,7 +19,7 @@ from targets.config.fusing import fused
 from targets.config.hub import parse_hub_model
 from targets.config.source_map import KeyPath, SourceMap
 from targets.config.step_reader import StepReader
-from targets.config.wiring import IMPORT_ADAPTER, wiring_mistakes
+from targets.config.wiring import IMPORT_ADAPTER, chain_mistakes
 from targets.errors import Problem
 from targets.target import Target, load_target, target_names
 
@@ -68,7 +69,9 @@ class ChainReader:
             evaluation = replace(evaluation, params=params)
         self._targets_overrides()
         checks = self._checks(whole, passes)
-        passes = tuple(_held_to(call, checks) for call in passes)
+        passes = tuple(
+            _held_to(_after(passes[:at], call), checks) for at, call in enumerate(passes)
+        )
         chain = Chain(
             source=self._source(),
             fetching=self._fetching() if config.model.file or config.model.onnx else None,
@@ -78,7 +81,7 @@ class ChainReader:
             checks=checks,
         )
         if whole and len(passes) == len(tables):
-            for mistake in wiring_mistakes(chain, self._data, _RESERVED):
+            for mistake in chain_mistakes(chain, self._data, _RESERVED):
                 self._steps.problem(*mistake)
             for call in passes if not self._target.separate_adapters else ():
                 if call.keeps_adapter:
@@ -328,3 +331,11 @@ def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
     }
     params = call.implementation.Params.model_validate({**call.values, "held_to": held_to})
     return replace(call, params=params, enforced_checks=tuple(check.name for check in enforced))
+
+
+def _after(earlier: Sequence[PassCall], call: PassCall) -> PassCall:
+    """Return ``call`` with what the ``earlier`` passes work for, if it may choose among them."""
+    if not isinstance(call.params, TuneParams):
+        return call
+    quantizers = {one.name: one.quantizer for one in earlier if one.quantizer is not None}
+    return replace(call, params=call.params.model_copy(update={"quantizers": quantizers}))

@@ -38,6 +38,7 @@ from targets.target import Target
 DECIDED_ELSEWHERE = {
     "execution_provider": "the target decides it",
     "held_to": "set the limits in [checks]",
+    "quantizers": "the passes before it say it",
     "repetition_penalty": "set it in model_builder's search",
     "trust_remote_code": "set it in [model]",
     "weights": "set it in [model]",

@@ -7,11 +7,12 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.quantizer import misfits
 from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, CHOICES, Kind
-from pipeline.training.gptq_params import GptqParams
-from pipeline.training.layerwise_params import LayerwiseParams
+from pipeline.contract.suggest import did_you_mean
+from pipeline.tuning.params import PASSES, TuneParams
 from targets.config.chain import Chain, PassCall
 from targets.config.source_map import KeyPath
 
@@ -28,7 +29,47 @@ class ChainMistake(NamedTuple):
     suggestion: str = ""
 
 
-def wiring_mistakes(
+def chain_mistakes(
+    chain: Chain, data: DataSpec | None, reserved: AbstractSet[str]
+) -> Iterator[ChainMistake]:
+    """Yield what is wrong with a chain, each once, in whichever of its ways it is."""
+    choosing = chain.choosing
+    if choosing is None:
+        yield from _wiring_mistakes(chain, data, reserved)
+        return
+    mistakes = [*_way_mistakes(choosing, chain)]
+    for way in choosing.ways:
+        mistakes += _wiring_mistakes(chain.in_way(way), data, reserved)
+    yield from dict.fromkeys(mistakes)
+
+
+def _way_mistakes(choosing: PassCall, chain: Chain) -> Iterator[ChainMistake]:
+    """Yield where the ways name other passes than those before that quantize."""
+    params, every = choosing.params, {call.name: call for call in chain.passes}
+    assert isinstance(params, TuneParams)  # noqa: S101 - no other pass has ways
+    path = ("passes", choosing.name, "space", PASSES)
+    able = [call.name for call in chain.quantizers(choosing)]
+    asked = dict.fromkeys(name for names in params.space.passes for name in names)
+    for name in asked:
+        if name not in every:
+            yield ChainMistake(
+                f"this config has no pass '{name}'", path, did_you_mean(name, able or every)
+            )
+        elif name not in able:
+            yield ChainMistake(
+                f"'{name}' cannot be left out",
+                path,
+                "of the passes before it that can: " + (", ".join(able) or "there is none"),
+            )
+    for name in able:
+        if name not in asked:
+            message = f"no build uses it: it is in no value of {'.'.join(path)}"
+            yield ChainMistake(message, ("passes", name), "name it there, or remove it")
+    if len({frozenset(names) for names in params.space.passes}) < len(params.space.passes):
+        yield ChainMistake("two of its values name the same passes", path, "remove one")
+
+
+def _wiring_mistakes(
     chain: Chain, data: DataSpec | None, reserved: AbstractSet[str]
 ) -> Iterator[ChainMistake]:
     """Yield what is wrong: passes that do not find what they consume, that work in vain or need
@@ -54,10 +95,10 @@ def wiring_mistakes(
         for kind in call.implementation.may_consume.values():
             if kind not in unused:
                 continue
-            if kind == "integers":
-                yield from _rounding_mistakes(unused.pop(kind), call)
-            elif isinstance(call.params, ModelBuilderParams):
-                yield from _width_mistakes(unused.pop(kind), call)
+            if isinstance(call.params, ModelBuilderParams):
+                yield from _misfits(unused.pop(kind), call, chain)
+            elif kind == "integers":
+                unused.pop(kind)
         produces = call.implementation.produces
         added = call.implementation.added_by_planner and call.name != IMPORT_ADAPTER
         for choice in CHOICES if produces == "checkpoint" else ():
@@ -107,73 +148,21 @@ def _scaling_mistakes(
             yield ChainMistake(message, path, f"put it after '{following.name}'")
             return
         if isinstance(following.params, ModelBuilderParams):
-            yield from _grid_mistakes(scaling, following)
+            yield from _misfits(scaling, following, chain)
             return
 
 
-def _rounding_mistakes(rounding: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
-    """Yield why ``builder`` cannot write the integers that ``rounding`` chooses."""
-    chosen, built = rounding.params, builder.params
-    if not (isinstance(chosen, GptqParams) and isinstance(built, ModelBuilderParams)):
+def _misfits(before: PassCall, builder: PassCall, chain: Chain) -> Iterator[ChainMistake]:
+    """Yield why ``builder`` cannot follow the pass ``before``; of a search, why no build can."""
+    quantizer, built = before.quantizer, builder.params
+    if quantizer is None or not isinstance(built, ModelBuilderParams):
         return
-    of_builder = ("passes", builder.name)
-    yield from _grid_mistakes(rounding, builder)
-    if built.mixes_layers:
-        yield ChainMistake(
-            f"it keeps some layers in another width than '{rounding.name}' rounds them to",
-            (*of_builder, "mixed_precision" if built.mixed_precision else "algorithm"),
-            "use algorithm k_quant or k_quant_last",
-        )
-    if built.bf16_io:
-        yield ChainMistake(
-            f"bf16 cannot hold the scales of '{rounding.name}', which are fp16",
-            (*of_builder, "bf16_io"),
-            "remove one of the two",
-        )
-
-
-def _grid_mistakes(before: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
-    """Yield where ``builder`` does not round to what the pass ``before`` works for."""
-    chosen, built = before.params, builder.params
-    if not (isinstance(chosen, LayerwiseParams) and isinstance(built, ModelBuilderParams)):
+    if isinstance(built, TuneParams) and built.has_build_in(
+        tuple(call.name for call in chain.quantizers(builder))
+    ):
         return
-    of_builder = ("passes", builder.name)
-    if built.precision != chosen.precision:
-        yield ChainMistake(
-            f"'{before.name}' is for {chosen.precision}, and this is {built.precision}",
-            (*of_builder, "precision"),
-            f'set precision = "{built.precision}" there, or "{chosen.precision}" here',
-        )
-    elif built.block_size != chosen.block_size:
-        yield ChainMistake(
-            f"'{before.name}' has blocks of {chosen.block_size}, and this of {built.block_size}",
-            (*of_builder, "block_size"),
-            "give both the same block_size",
-        )
-    if not chosen.symmetric and not built.has_zero_points:
-        yield ChainMistake(
-            f"'{before.name}' is for zero points, and this stores none",
-            (*of_builder, "symmetric"),
-            "set symmetric = true there, or symmetric = false here",
-        )
-
-
-def _width_mistakes(choosing: PassCall, builder: PassCall) -> Iterator[ChainMistake]:
-    """Yield why ``builder`` cannot keep the matrices in int8 that ``choosing`` chooses."""
-    built, path = builder.params, ("passes", builder.name)
-    assert isinstance(built, ModelBuilderParams)  # noqa: S101 - only such are asked
-    if built.precision != "int4":
-        yield ChainMistake(
-            f"'{choosing.name}' chooses what is kept in int8, and this is {built.precision}",
-            (*path, "precision"),
-            'set precision = "int4"',
-        )
-    elif built.mixes_layers or (built.algorithm or "").endswith("_last") or built.mixed_precision:
-        yield ChainMistake(
-            f"it chooses widths by itself, and '{choosing.name}' has chosen them",
-            (*path, "mixed_precision" if built.mixed_precision else "algorithm"),
-            "use algorithm k_quant, rtn or default without mixed_precision",
-        )
+    for misfit in misfits(before.name, quantizer, built):
+        yield ChainMistake(misfit.message, ("passes", builder.name, misfit.key), misfit.advice)
 
 
 def _separation_mistakes(

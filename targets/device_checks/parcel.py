@@ -22,6 +22,7 @@ from pipeline.contract.frozen import Frozen
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
+from pipeline.contract.ways import of_way, way_of
 from pipeline.process.packages import PACKAGES
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.model_file import read_model
@@ -63,7 +64,9 @@ def pack(
     ``output`` returns the path of a step's output.
     """
     files = results[plan.artifact].files
-    steps = [planned.step for planned in plan.steps if _can_travel(planned.step)]
+    way = way_of(results[plan.artifact].metrics)
+    checks = (planned.step for planned in plan.steps if _can_travel(planned.step))
+    steps = [step.model_copy(update={"inputs": of_way(step.inputs, way)}) for step in checks]
     parcel = Parcel(
         build=plan.build,
         target=plan.target,

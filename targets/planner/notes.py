@@ -34,6 +34,7 @@ def plan_notes(loaded: LoadedConfig, target: str, idle: Sequence[str]) -> Iterat
     if config.skip_checks:
         yield f"not checked, as the config has it: {', '.join(config.skip_checks)}"
     yield from _on_quantization(loaded, target)
+    yield from _on_ways(loaded, target)
     yield from _on_data(None if loaded.main_data is None else config.data[loaded.main_data])
     yield from _on_artifact(loaded, target, idle)
     yield from filter(None, _on_settings(loaded, target))
@@ -90,6 +91,14 @@ def _on_quantization(loaded: LoadedConfig, target: str) -> Iterator[str]:
                 f"{name}: int4 by algorithm k_quant, which keeps the answers of small models; "
                 "'default' is 2 % smaller and a tenth faster, and cost one of them 11 points"
             )
+
+
+def _on_ways(loaded: LoadedConfig, target: str) -> Iterator[str]:
+    """Yield among what a pass chooses that leaves out others."""
+    choosing = loaded.chains[target].choosing
+    if choosing is not None:
+        ways = "; ".join(" + ".join(way) or "none of them" for way in choosing.ways)
+        yield f"{choosing.name} chooses which passes that quantize are used: {ways}"
 
 
 def _on_data(data: DataSpec | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import CHOICES, Kind
 from pipeline.contract.plan import DataInput, PathRef, SourceInput, Step, StepInput
 from pipeline.contract.roles import ROLES, Role, Subject
+from pipeline.contract.ways import input_of, role_of, way_name
 from pipeline.passes.import_gguf import FOLDER
 from pipeline.passes.rows import FETCHED, FILE, MODEL
 from pipeline.process.packages import PACKAGES
@@ -81,6 +82,7 @@ class Planner:
         self._packages: dict[str, PackageSet] = {}
         self._data: DataInput | None = None
         self._idle: list[str] = []
+        self._of_ways: dict[str, Input] = {}
 
     def plan(self) -> BuildPlan:
         """Return the plan. Reads the user's files to compute digests; writes only to the cache."""
@@ -92,11 +94,20 @@ class Planner:
         artifact = self._chain.source.name if self._chain.source is not None else ""
         merge: _Merge | None = None
         unscaled: Input | None = None
+        choosing = self._chain.choosing
+        left_out = self._chain.quantizers(choosing) if choosing is not None else ()
         for call in self._chain.passes:
+            if call in left_out:
+                continue  # each way has a step of its own with it, or none
             consumed = call.implementation.consumes
             optional = call.implementation.may_consume
             inputs = {role: newest[kind] for role, kind in consumed.items()}
             inputs |= {role: newest[kind] for role, kind in optional.items() if kind in newest}
+            if call is choosing:
+                self._add_ways(call, newest)
+                inputs |= self._of_ways
+                if any(one.implementation.keeps_function for one in left_out):
+                    unscaled = newest["checkpoint"]
             inputs |= self._enforced_check_inputs(call, newest, merge)
             inputs |= self._tokens(call, newest)
             produced = self._add_pass(call.name, call, inputs)
@@ -109,10 +120,8 @@ class Planner:
                 siblings = {"model": newest["checkpoint"], "adapter": newest["adapter"]}
                 merge = _Merge(siblings, self._merged_for_checks(siblings), separate=True)
             if call.implementation.produces == "checkpoint":
-                for choice in CHOICES:
-                    newest.pop(choice, None)  # it is of the checkpoint before
                 unscaled = inputs["model"] if call.implementation.keeps_function else None
-            newest[call.implementation.produces] = produced
+            _make_newest(call.implementation.produces, produced, newest)
             artifact = call.name
         kind = self._chain.artifact_kind
         tuned = built_from if kind == "onnx" else newest.get("checkpoint")
@@ -137,6 +146,31 @@ class Planner:
                 *self._looked_at(),
             ),
         )
+
+    def _add_ways(self, choosing: PassCall, before: Mapping[Kind, Input]) -> None:
+        """Plan the passes of each way among which the pass ``choosing`` chooses.
+
+        What the artifact is compared with is the same in all of them: the checkpoint ``before``
+        they begin. Where they scale its weights, it is asked for its logits once more, to prove
+        that it computes the same.
+        """
+        asking = self._chain.check_passes["reference"]
+        for way in choosing.ways:
+            newest = {**before}
+            for at, name in enumerate(way):
+                call = next(call for call in self._chain.passes if call.name == name)
+                read = {**call.implementation.consumes, **call.implementation.may_consume}
+                inputs = {role: newest[kind] for role, kind in read.items() if kind in newest}
+                produced = self._add_pass(way_name(way[: at + 1]), call, inputs)
+                _make_newest(call.implementation.produces, produced, newest)
+            model = newest["checkpoint"]
+            if model != before["checkpoint"]:
+                step = way_name([*_made_by(model), asking.name])
+                logits = self._add_pass(step, asking, {"model": model})
+                self._of_ways |= {input_of("model", way): model, input_of("reference", way): logits}
+            for choice in CHOICES:
+                if choice in newest:
+                    self._of_ways[input_of(choice, way)] = newest[choice]
 
     def remember(self) -> None:
         """Store the facts of this plan, so that the next one can say what changed."""
@@ -404,6 +438,11 @@ class Planner:
                         for role in call.needs(self._chain.artifact_kind)
                         if role in roles
                     },
+                    **{
+                        name: one
+                        for name, one in self._of_ways.items()
+                        if role_of(name) in call.needs(self._chain.artifact_kind)
+                    },
                     **sources,
                     **self._packages_of(call, "target"),
                 },
@@ -518,6 +557,19 @@ class _Merge:
     merged: Input
     separate: bool = False
     """Whether it was merged for the checks alone, and the artifact keeps it separate."""
+
+
+def _make_newest(kind: Kind, made: Input, newest: dict[Kind, Input]) -> None:
+    """Note what was ``made`` last of its kind."""
+    if kind == "checkpoint":
+        for choice in CHOICES:
+            newest.pop(choice, None)  # it is of the checkpoint before
+    newest[kind] = made
+
+
+def _made_by(source: Input) -> tuple[str, ...]:
+    """Return the name of the step that made an input, if one did."""
+    return (source.step,) if isinstance(source, StepInput) else ()
 
 
 def _subjects(base: Input | None, tuned: Input | None, merge: _Merge | None) -> _Subjects:

@@ -11,6 +11,7 @@ from pipeline.contract.kinds import Kind
 from pipeline.contract.plan import Step, object_path
 from pipeline.contract.result import StepResult
 from pipeline.contract.roles import ROLES
+from pipeline.contract.ways import role_of
 from targets.cache import Cache, CachedStep
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.systems.left_outputs import LeftOutputs
@@ -122,7 +123,8 @@ def _needed_at_the_end(steps: Iterable[Step], artifact: str) -> set[str]:
         if step.name == artifact:
             needed.add(step.key)
         if step.kind == "check":
-            kept = {role: one for role, one in step.inputs.items() if role not in _LEFT_BEHIND}
+            inputs = step.inputs.items()
+            kept = {name: one for name, one in inputs if role_of(name) not in _LEFT_BEHIND}
             needed |= set(step.model_copy(update={"inputs": kept}).read_keys())
     return needed
 

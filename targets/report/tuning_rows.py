@@ -111,7 +111,8 @@ def pinned(summary: TuningSummary, target: str) -> str:
         "passes": {"model_builder": {}},
         "targets": {target: {"passes": {"model_builder": summary.pinned}}},
     }
-    return tomli_w.dumps(tables)
+    removed = [f"# without [passes.{name}]\n" for name in summary.left_out]
+    return "".join(removed) + tomli_w.dumps(tables)
 
 
 def front(summary: TuningSummary) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.contract.sha256 import sha256_of_file
+from pipeline.run.registry import check_types, load_check
 from targets.atomic import link_or_copy, sibling_folder
 from targets.disk import CACHE_REMEDY, Need
 from targets.errors import EnvironmentUnable
@@ -88,6 +89,17 @@ def package_set(name: str, toolchain: Toolchain) -> PackageSet:
         room=_ROOM,
     )
     return PackageSet(name, as_one)
+
+
+def set_names() -> tuple[str, ...]:
+    """Return the names of all sets that a check needs."""
+    return tuple(sorted({load_check(name).packages for name in check_types()} - {""}))
+
+
+def package_sets(toolchain: Toolchain) -> tuple[PackageSet, ...]:
+    """Return all sets that there are for the platform of ``toolchain``."""
+    sets = (package_set(name, toolchain) for name in set_names())
+    return tuple(one for one in sets if one.toolchain.lock.is_file())
 
 
 def lock_package_set(

@@ -8,7 +8,8 @@ In the tar, in this order::
     images/TARGET.tar       the engine's image, as ``docker save`` writes it
     images/base.tar         the image from which it is built
     packages/SHA256.deb     Debian packages of which a toolchain has single files
-    wheels/*.whl            the wheels in the locks of the toolchains and of their installer
+    wheels/*.whl            the wheels in the locks of the toolchains, of their installer, and of
+                            the packages that single steps need beside
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import Field
 from pipeline.contract.frozen import Frozen
 from targets.toolchain.toolchain import Toolchain
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MANIFEST = "manifest.json"
 WHEELS = "wheels/"
@@ -88,6 +89,8 @@ class Manifest(Frozen):
     host: dict[str, str]
     """SHA-256 of each lock whose wheels are below ``host/``, by file name."""
     toolchains: tuple[BundledToolchain, ...] = Field(min_length=1)
+    sets: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the lock of each set of packages that single steps need, by its name."""
     base: BundledBase | None
     members: tuple[Member, ...]
     """Every other file of the tar, in its order."""

@@ -16,6 +16,7 @@ from targets.errors import ConfigError, Problem
 from targets.toolchain.base import read_recipe
 from targets.toolchain.debian.extra_files import locked_packages
 from targets.toolchain.image import base_dir, image_labels, installer, recipe_digest
+from targets.toolchain.package_set import package_sets
 from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.transfer.bundle import HOST, PACKAGES, WHEELS, BundledImage, Manifest
@@ -59,6 +60,12 @@ def _differences(manifest: Manifest, toolchains: Sequence[Toolchain]) -> Iterato
         for name in sorted({*here, *manifest.host})
         if here.get(name) != manifest.host.get(name)
     )
+    sets = set_digests(toolchains[0])
+    yield from (
+        f"lock of {name}"
+        for name in sorted({*sets, *manifest.sets})
+        if sets.get(name) != manifest.sets.get(name)
+    )
     for bundled, toolchain in zip(manifest.toolchains, toolchains, strict=True):
         if bundled.lock != lock_digest(toolchain):
             yield str(_short(toolchain.lock))
@@ -73,6 +80,18 @@ def lock_digest(toolchain: Toolchain) -> str:
     return sha256_of_file(toolchain.lock)
 
 
+def wheel_locks(toolchain: Toolchain) -> tuple[Toolchain, ...]:
+    """Return everything with a lock whose wheels a bundle has for ``toolchain``: itself, what
+    installs it, and the packages that single steps need beside it."""
+    sets = (one.toolchain for one in package_sets(toolchain))
+    return (toolchain, installer(toolchain), *sets)
+
+
+def set_digests(toolchain: Toolchain) -> dict[str, str]:
+    """Return the digests of the locks of packages that single steps need, by their names."""
+    return {one.name: one.digest for one in package_sets(toolchain)}
+
+
 def _short(path: Path) -> Path:
     """Return ``path`` relative to the project: ``images/...``."""
     return path.relative_to(path.parents[2 if path.is_file() else 1])
@@ -83,8 +102,8 @@ def require_pinned(bundle: Bundle, toolchains: Sequence[Toolchain]) -> None:
     pins = {
         pin
         for toolchain in toolchains
-        for lock in (toolchain.lock, installer(toolchain).lock)
-        for pin in read_lock(lock)
+        for one in wheel_locks(toolchain)
+        for pin in read_lock(one.lock)
     }
     known = {(pin.name, pin.version, digest) for pin in pins for digest in pin.sha256}
     digests = set()

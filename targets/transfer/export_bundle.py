@@ -12,7 +12,7 @@ from docker import DockerClient
 from targets.toolchain.base import BaseImage, BaseRecipe, ensure_base, packages_file, read_recipe
 from targets.toolchain.context import read_chunks
 from targets.toolchain.debian.extra_files import extra_packages
-from targets.toolchain.image import base_dir, ensure_image, installer, recipe_digest
+from targets.toolchain.image import base_dir, ensure_image, recipe_digest
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.wheelhouse import Wheelhouse
 from targets.transfer.bundle import (
@@ -29,7 +29,7 @@ from targets.transfer.bundle import (
     Manifest,
     Member,
 )
-from targets.transfer.compatibility import lock_digest
+from targets.transfer.compatibility import lock_digest, set_digests, wheel_locks
 from targets.transfer.engine_images import save
 from targets.transfer.host_wheels import PYTHON, host_locks, host_wheels
 from targets.transfer.progress import Say, gigabytes, with_progress
@@ -90,7 +90,7 @@ def _wheels(toolchains: Sequence[Toolchain], cache: Path, say: Say) -> list[Path
     return [
         wheel.path
         for toolchain in toolchains
-        for one in (toolchain, installer(toolchain))
+        for one in wheel_locks(toolchain)
         for wheel in wheelhouse.ensure(one, say)
     ]
 
@@ -147,6 +147,7 @@ def _manifest(
             )
             for toolchain in toolchains
         ),
+        sets=set_digests(toolchains[0]),
         base=BundledBase(identity=images.base.identity, image=base) if images and base else None,
         members=tuple(members),
     )

@@ -110,6 +110,41 @@ def test_rounding_goes_on_after_the_layers_that_were_done(
     assert found.metrics == {**right.metrics, "save_layers": 1}
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_measurement_goes_on_before_the_layers_it_went_back_through(
+    toolchain_python: Path, material: Path, tmp_path: Path, tied: bool
+) -> None:
+    layers = 8
+    deep = {**PRETRAIN, "steps": 2, "layers": layers, "tie_embeddings": tied}
+    base = plans.step(
+        "base", "pass", {"text": STORY}, {"text": "story.txt", **deep}, None, "pretrain"
+    )
+    inputs = {"model": plans.output_of("base")}
+
+    def measuring(params: Mapping[str, Any]) -> Step:
+        given = {"int8_share": 0.3, **params}
+        return plans.step("mixed_precision", "pass", inputs, given, plans.TONES)
+
+    plans.must_run(toolchain_python, tmp_path / "whole", material, [base, measuring({})])
+    run = _Runs(toolchain_python, material, tmp_path / "killed", measuring({"save_layers": 1}))
+    shutil.copytree(tmp_path / "whole" / "base", tmp_path / "killed" / "base")
+    chance, went_on = random.Random(tied), 0  # noqa: S311
+    for most in (3, 1):
+        # Each run goes forward through all layers and asks for tokens before it goes back.
+        code, events = run.killed(layers + 1 + chance.randint(1, most), chance.uniform(0, 0.02))
+        assert code == -9, events
+        went_on += any("goes on after layer" in note for note in _notes(events))
+    assert went_on
+    code, events = run.once()
+    assert code == 0, events
+    assert any("goes on after layer" in note for note in _notes(events))
+    found, right = (
+        plans.result(tmp_path / name, "mixed_precision") for name in ("killed", "whole")
+    )
+    assert found.files == right.files
+    assert found.metrics == {**right.metrics, "save_layers": 1}
+
+
 def test_a_snapshot_that_is_damaged_or_half_written_is_not_used(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:

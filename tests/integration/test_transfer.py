@@ -23,7 +23,9 @@ from targets.target import load_target
 from targets.toolchain.base import BaseImage, Registry, adopt_base, find_base, read_recipe
 from targets.toolchain.context import tar_stream
 from targets.toolchain.image import ensure_image, find_image
+from targets.toolchain.package_set import PackageSet, package_sets
 from targets.toolchain.platforms import this_machine
+from targets.toolchain.requirements import read_lock
 from targets.toolchain.toolchain import Toolchain
 from targets.toolchain.venv import ensure_venv, venv_python
 from targets.toolchain.wheelhouse import Wheelhouse
@@ -35,6 +37,8 @@ from tests.support.command import Quern
 from tests.support.small_toolchains import SMALL, small_toolchain
 
 pytestmark = pytest.mark.engine
+BESIDE = "idna"
+"""A wheel of the cpu lock that needs no other either."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +50,21 @@ def small(
         yield toolchain
 
 
+def with_packages(small: Toolchain) -> tuple[PackageSet, ...]:
+    """Give the toolchain a set of packages that single steps need, and return it."""
+    folder = small.image_dir.parent / "lm_eval"
+    folder.mkdir()
+    cpu = load_target("cpu").toolchain(this_machine())
+    pin = next(pin for pin in read_lock(cpu.lock) if pin.name == BESIDE)
+    (folder / small.lock.name).write_text(f"{pin.requirement()}\n")
+    return package_sets(small)
+
+
 def test_an_image_that_is_gone_is_loaded_and_is_the_same(
     small: Toolchain, docker_client: DockerClient, cache_dir: Path, tmp_path: Path
 ) -> None:
     built = ensure_image(docker_client, small, cache_dir, print)
+    (packages,) = with_packages(small)
     bundle, cache = tmp_path / "bundle.tar", tmp_path / "cache"
     export_bundle([small], docker_client, cache_dir, bundle, print)
     docker_client.images.remove(built.tag)
@@ -64,6 +79,8 @@ def test_an_image_that_is_gone_is_loaded_and_is_the_same(
     assert taken() == [("images/base.tar", "present"), ("images/small.tar", "present")]
 
     assert not Wheelhouse(cache / "wheels").missing(small)
+    packages.ensure(cache, lambda line: pytest.fail(f"it is fetched: {line}"))
+    assert [one.name.partition("-")[0] for one in packages.folder(cache).iterdir()] == [BESIDE]
     ensure_venv(small, cache, print)
     subprocess.run([venv_python(small, cache), "-c", f"import {SMALL}"], check=True)
 
@@ -153,6 +170,10 @@ def test_the_shipped_toolchain_comes_to_a_machine_with_no_network(
     assert taken["wheels"] == taken["new_wheels"] > 1
     assert taken["folder"] == str(wheels.folder)
     assert not wheels.missing(toolchain)
+    (packages,) = package_sets(toolchain)
+    assert packages.name == "lm_eval"
+    packages.ensure(wheels.folder.parent, lambda line: pytest.fail(f"it is fetched: {line}"))
+    assert len([*packages.folder(wheels.folder.parent).glob("*.whl")]) > 1
     assert taken["images"] == []
     assert ready["toolchains"]["cpu"]["image"] == f"{there.tag}@{there.id}"
 

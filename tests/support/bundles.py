@@ -18,13 +18,14 @@ from targets.toolchain.base import read_recipe
 from targets.toolchain.image import BASE_LABEL, image_labels, recipe_digest
 from targets.toolchain.toolchain import Toolchain
 from targets.transfer.bundle import (
+    SCHEMA_VERSION,
     BundledBase,
     BundledImage,
     BundledToolchain,
     Manifest,
     Member,
 )
-from targets.transfer.compatibility import lock_digest
+from targets.transfer.compatibility import lock_digest, set_digests
 from targets.transfer.host_wheels import host_locks
 from targets.transfer.write_bundle import Part, write_bundle
 from tests.support.small_wheels import make_wheel, toolchain
@@ -56,7 +57,8 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass
 class Checkout:
-    """A checkout whose one toolchain, `test`, needs one wheel, and whose installer is another."""
+    """A checkout whose one toolchain, `test`, needs one wheel, and whose installer is another. A
+    third is of a set of packages that single steps need."""
 
     folder: Path
     toolchain: Toolchain
@@ -79,7 +81,7 @@ class Checkout:
         image = BundledImage(member="images/test.tar", config=configs["images/test.tar"])
         base = BundledImage(member="images/base.tar", config=configs["images/base.tar"])
         return Manifest(
-            schema_version=1,
+            schema_version=SCHEMA_VERSION,
             quern="1.2.3",
             platform="linux/amd64",
             python="3.11",
@@ -93,6 +95,7 @@ class Checkout:
                     image=image,
                 ),
             ),
+            sets=set_digests(self.toolchain),
             base=BundledBase(identity=BASE_IDENTITY, image=base),
             members=tuple(members),
         )
@@ -107,12 +110,15 @@ def make_checkout(folder: Path) -> Checkout:
     images = folder / "images"
     shutil.copytree(PROJECT / "images" / "base", images / "base")
     toolchain(images / "base", tool)  # the installer's lock
+    extra = make_wheel(folder / "made", "extra")
+    toolchain(images / "lm_eval", extra)
     checkout = Checkout(folder, toolchain(images / "test", wheel), {})
     recipe = read_recipe(images / "base" / "base.toml")
     checkout.files = {
         f"base/{recipe.digest[:12]}.packages": b"libc6 1.0\n",
         "images/base.tar": saved_image({"quern.rootfs": ROOTFS}),
         "images/test.tar": saved_image(checkout.labels),
+        f"wheels/{extra.name}": extra.read_bytes(),
         f"wheels/{wheel.name}": wheel.read_bytes(),
         f"wheels/{tool.name}": tool.read_bytes(),
     }

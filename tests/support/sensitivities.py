@@ -23,8 +23,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from pipeline.builder.blockwise import Blockwise
 from pipeline.training.calibration import Calibration
 from pipeline.training.sensitivity import Sensitivity
+from pipeline.training.snapshots import Snapshots
 from pipeline.training.streamed import deferred_model
 from pipeline.weights.stored import stored_tensors
+from tests.support.beside_plain import WarningRecorder
 from tests.support.rounded_models import MODELS
 from tests.support.tiny_model import PHRASES
 
@@ -70,8 +72,9 @@ def estimate(folder: Path, rows: Sequence[Sequence[int]]) -> dict[tuple[str, ...
     for seed in range(SEEDS):
         weights = {name: one.to(torch.float32) for name, one in stored_tensors(folder).items()}
         model = deferred_model(config, weights).eval()
+        none_kept = Snapshots(None, None, WarningRecorder())
         measured = Sensitivity(
-            model, Calibration(model, rows), method, seed, lambda *_: None
+            model, Calibration(model, rows), method, seed, lambda *_: None, none_kept
         ).measure()
         for group, nats in measured.items():
             found[group] = found.get(group, 0.0) + nats / SEEDS

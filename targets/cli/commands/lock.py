@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.run.registry import check_types, load_check
 from targets.cli import options
 from targets.cli.echo import echo
 from targets.cli.json_output import print_json_result
@@ -23,7 +22,7 @@ from targets.toolchain.image import installer
 from targets.toolchain.kernel_table import lock_kernel_table
 from targets.toolchain.lock import LockChange, lock
 from targets.toolchain.locked_builder import lock_builder_options
-from targets.toolchain.package_set import lock_package_set, package_set
+from targets.toolchain.package_set import lock_package_set, package_set, set_names
 from targets.toolchain.toolchain import Toolchain
 
 
@@ -107,8 +106,7 @@ def _lock_package_sets(
         for platform, rules in target.platforms.items():
             if rules.builds:
                 building[platform].append(target.toolchain(platform))
-    checks = {load_check(name).packages for name in check_types()}
-    for name in sorted(checks - {""}):
+    for name in set_names():
         for toolchains in building.values():
             packages = package_set(name, toolchains[0])
             path = packages.toolchain.lock.relative_to(options.PROJECT)

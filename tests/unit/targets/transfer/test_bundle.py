@@ -17,6 +17,7 @@ from targets.cli.options import PROJECT
 from targets.errors import CheckFailed, ConfigError, EnvironmentUnable, QuernError
 from targets.toolchain.base import MAKER_LABEL, ROOTFS_LABEL, packages_file, read_recipe
 from targets.toolchain.image import installer
+from targets.toolchain.package_set import package_sets
 from targets.toolchain.rootfs import DEBIAN_PACKAGES
 from targets.toolchain.wheelhouse import Wheelhouse
 from targets.transfer.import_bundle import ImportResult, import_bundle
@@ -31,6 +32,7 @@ from tests.support.bundles import (
     saved_image,
     tar_of,
 )
+from tests.support.small_wheels import make_wheel, toolchain
 
 Table = dict[str, Any]
 
@@ -60,7 +62,7 @@ def test_wheels_come_into_the_wheelhouse_and_again_is_no_work(checkout: Checkout
 
     first, second = taken(checkout, bundle), taken(checkout, bundle)
 
-    assert (first.wheels, first.new_wheels, second.new_wheels) == (2, 2, 0)
+    assert (first.wheels, first.new_wheels, second.new_wheels) == (3, 3, 0)
     assert not house.missing(checkout.toolchain)
     assert not house.missing(installer(checkout.toolchain))
     assert [(image.member, image.status) for image in first.images] == [
@@ -70,6 +72,26 @@ def test_wheels_come_into_the_wheelhouse_and_again_is_no_work(checkout: Checkout
     recipe = read_recipe(PROJECT / "images" / "base" / "base.toml")
     assert packages_file(recipe, checkout.folder / "cache").read_text() == "libc6 1.0\n"
     assert not list(house.folder.glob(".add-*"))
+
+
+def test_packages_of_single_steps_come_too_and_need_no_network_then(checkout: Checkout) -> None:
+    cache = checkout.folder / "cache"
+    taken(checkout, checkout.write())
+    (packages,) = package_sets(checkout.toolchain)
+    assert packages.name == "lm_eval"
+    packages.ensure(cache, lambda line: pytest.fail(f"something is fetched: {line}"))
+    assert [file.name for file in packages.folder(cache).iterdir()] == [
+        "extra-1.0-py3-none-any.whl"
+    ]
+
+
+def test_other_packages_of_single_steps_are_another_checkouts(checkout: Checkout) -> None:
+    bundle = checkout.write()
+    toolchain(checkout.folder / "images" / "lm_eval", make_wheel(checkout.folder / "new", "newer"))
+    assert "was made with another lock of lm_eval" in str(refused(checkout, bundle))
+    assert "was made with another lock of lm_eval" in str(
+        refused(checkout, checkout.write(change=lambda table: table.pop("sets")))
+    )
 
 
 def test_a_damaged_wheel_in_the_wheelhouse_is_replaced(checkout: Checkout) -> None:
@@ -214,7 +236,7 @@ def test_a_manifest_that_names_a_place_outside_is_refused(checkout: Checkout, na
 
 def test_a_newer_bundle_is_refused_by_its_version_alone(checkout: Checkout) -> None:
     def newer(table: Table) -> None:
-        table.update(schema_version=2)
+        table.update(schema_version=3)
 
     error = refused(checkout, checkout.write(change=newer))
     assert isinstance(error, ConfigError)
