@@ -11,11 +11,11 @@ from pydantic import JsonValue
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
 from pipeline.passes.base import BasePass
-from pipeline.training.four_bit_params import KeptBaseParams
+from pipeline.training.kept_base_params import KeptBaseParams
 
 
 class Pass(BasePass[KeptBaseParams]):
-    """Quantize the base to 4 bits as bitsandbytes does, and write it in the format of transformers."""
+    """Quantize the base to 4 bits as bitsandbytes does, and write it as transformers does."""
 
     Params = KeptBaseParams
     consumes: ClassVar[Mapping[str, Kind]] = {"model": "checkpoint"}

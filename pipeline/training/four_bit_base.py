@@ -15,7 +15,7 @@ from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
 from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.determinism import prepare
-from pipeline.training.four_bit_params import KeptBaseParams
+from pipeline.training.kept_base_params import KeptBaseParams
 from pipeline.training.loading import ModelLoading, load_model, require_finite_weights
 from pipeline.training.named_kernels import named_kernels
 from pipeline.training.quantization import BaseQuantization
@@ -67,8 +67,8 @@ def keep(inputs: Inputs, params: KeptBaseParams, out_dir: Path) -> dict[str, Jso
 def load_kept(
     folder: Path, loading: ModelLoading, quantization: BaseQuantization, compute: torch.dtype
 ) -> Any:
-    """Return the base that :func:`keep` wrote to ``folder``, on the CPU. Its weights are mapped from
-    the files.
+    """Return the base that :func:`keep` wrote to ``folder``, on the CPU. Its weights are mapped
+    from the files.
 
     Raises :class:`StepError` if what is there is not in the format ``quantization``.
     """

@@ -30,8 +30,8 @@ from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
 from targets.planner.disk_space import foreseen
 from targets.planner.history import History
-from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.kept_base import SMALL_BASE, kept_base_call
+from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.known_code import KnownCode
 from targets.planner.notes import note_on_tools, plan_notes
 from targets.planner.row_steps import FEW_ROWS, fetch_call, rows_call, tokens_call

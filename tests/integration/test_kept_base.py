@@ -3,7 +3,6 @@ base is quantized again."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
