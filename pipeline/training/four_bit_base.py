@@ -1,11 +1,12 @@
 """A base in 4 bits: quantized as it is loaded, or kept by a step before the trainings over it.
 
-What is kept is a checkpoint as transformers writes it of a model that bitsandbytes quantized. No
-kernel reads it otherwise than what it was made of: packed weights, scales and codes are the same.
+What is kept is a checkpoint as transformers writes it of a model that bitsandbytes quantized:
+packed weights, scales and codes are those that a training would make itself.
 """
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pydantic import JsonValue
 
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Inputs
+from pipeline.process.heap import kept_heap
 from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.determinism import prepare
 from pipeline.training.kept_base_params import KeptBaseParams
@@ -49,19 +51,23 @@ def load_quantized(
 def keep(inputs: Inputs, params: KeptBaseParams, out_dir: Path) -> dict[str, JsonValue]:
     """Quantize the base ``inputs["model"]`` as a training on a CPU does, and write it to
     ``out_dir``; return how many layers are quantized."""
-    import torch
-    from bitsandbytes.nn import Linear4bit
-
     prepare(inputs.seed, inputs.threads)
     require_finite_weights(inputs["model"])
-    quantization = params.quantization
-    with named_kernels(inputs.threads):  # the mean of all scales depends on the threads
-        model = load_quantized(inputs["model"], params, quantization, torch.float32, "cpu")
-    model.save_pretrained(out_dir, max_shard_size=_FILE)
+    # As in a training: the mean of all scales depends on PyTorch's threads.
+    with named_kernels(inputs.threads), kept_heap():
+        layers = _write_quantized(inputs["model"], params, out_dir)
+        gc.collect()  # layers and weights refer to each other, and the next step needs the memory
     copy_other_files(inputs["model"], out_dir)
     remove_paths(out_dir)
-    layers = sum(isinstance(module, Linear4bit) for module in model.modules())
-    return {"quantized_layers": layers, "parameters": model.num_parameters()}
+    return {"quantized_layers": layers}
+
+
+def _write_quantized(folder: Path, params: KeptBaseParams, out_dir: Path) -> int:
+    import torch
+
+    model = load_quantized(folder, params, params.quantization, torch.float32, "cpu")
+    model.save_pretrained(out_dir, max_shard_size=_FILE)
+    return len(params.quantization.recorded(model).layers or ())
 
 
 def load_kept(
@@ -75,9 +81,12 @@ def load_kept(
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=loading.trust_remote_code
-    )
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=loading.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StepError(f"the base in 4 bits cannot be loaded: {error}") from error
     config.quantization_config = quantization.config(compute).to_dict()
     dtype = getattr(torch, quantization.weights_dtype)
     model = load_model(folder, loading, dtype, device="cpu", config=config)

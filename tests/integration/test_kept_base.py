@@ -98,6 +98,12 @@ def test_weights_are_mapped_and_nothing_is_quantized_again(
     warm_code(toolchain_python, MAPPED, work / "quantize_base" / "output")
 
 
+def test_nothing_of_the_base_stays_in_memory_for_the_step_after_it(
+    toolchain_python: Path, material: Path, tmp_path: Path
+) -> None:
+    warm_code(toolchain_python, GONE, material / "phi3", tmp_path)
+
+
 def test_another_format_than_was_asked_for_is_refused(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:
@@ -262,4 +268,18 @@ ranges = [
 for name, weight in model.named_parameters():
     at = weight.data_ptr()
     assert any(first <= at < end for first, end in ranges), name
+"""
+
+GONE = """
+import gc, sys
+from pathlib import Path
+from bitsandbytes.nn import Linear4bit
+from pipeline.contract.step import Inputs
+from pipeline.training.four_bit_base import keep
+from pipeline.training.four_bit_params import QloraParams
+
+gc.disable()
+inputs = Inputs({"model": Path(sys.argv[1])}, None, 0, 1, None)
+keep(inputs, QloraParams().kept_base(), Path(sys.argv[2]))
+assert not [one for one in gc.get_objects() if isinstance(one, Linear4bit)]
 """
