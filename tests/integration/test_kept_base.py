@@ -83,7 +83,7 @@ def test_what_is_kept_is_what_bitsandbytes_makes_of_each_matrix(
         material / family,
         folder,
         form.quant_type,
-        int(form.double_quant),
+        str(int(form.double_quant)),
     )
     layers = int(said.split()[0])
     assert layers == plans.result(work, "quantize_base").metrics["quantized_layers"] > 7
@@ -102,6 +102,11 @@ def test_nothing_of_the_base_stays_in_memory_for_the_step_after_it(
     toolchain_python: Path, material: Path, tmp_path: Path
 ) -> None:
     warm_code(toolchain_python, GONE, material / "phi3", tmp_path)
+
+
+def test_threads_share_a_matrix_and_change_no_bit(toolchain_python: Path) -> None:
+    """Also where it does not end with a block, as bitsandbytes quantizes it whole."""
+    warm_code(toolchain_python, SHARED)
 
 
 def test_another_format_than_was_asked_for_is_refused(
@@ -282,4 +287,22 @@ gc.disable()
 inputs = Inputs({"model": Path(sys.argv[1])}, None, 0, 1, None)
 keep(inputs, QloraParams().kept_base(), Path(sys.argv[2]))
 assert not [one for one in gc.get_objects() if isinstance(one, Linear4bit)]
+"""
+
+SHARED = """
+import os
+os.environ["OPENBLAS_CORETYPE"] = "Haswell"
+import torch
+from bitsandbytes.functional import quantize_4bit
+from pipeline.training.named_kernels import named_kernels
+
+for shape in ((1100, 1024), (3, 64), (1, 7), (777, 1351)):
+    for kind in ("nf4", "fp4"):
+        for dtype in (torch.float32, torch.bfloat16):
+            weight = torch.randn(shape, dtype=dtype)
+            weight[0] = 0
+            right, state = quantize_4bit(weight, quant_type=kind)
+            with named_kernels(3):
+                found, own = quantize_4bit(weight, quant_type=kind)
+            assert torch.equal(found, right) and torch.equal(own.absmax, state.absmax), shape
 """
