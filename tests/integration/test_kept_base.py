@@ -14,12 +14,38 @@ from pipeline.contract.result import StepResult
 from pipeline.training.four_bit_params import QloraParams
 from pipeline.training.params import QUANTIZED
 from tests.support import plans
+from tests.support.command import Quern
+from tests.support.gguf_files import write_llama
+from tests.support.hub_stand_in import COMMIT, TOKEN, hub
+from tests.support.quick_builds import cached, quick_project, report_of
+from tests.support.warm_builds import warm_build
 from tests.support.warm_process import warm_code
+from tests.support.warm_runtime import WarmRuntime
 
 QLORA = {"max_steps": 6, "batch_size": 2, "r": 4, "dropout": 0.1, "logging_steps": 1}
 FP4 = {"quant_type": "fp4", "double_quant": False}
 NAMED = {"OPENBLAS_CORETYPE": "Haswell"}
 """What a build's processes have: their kernels do not depend on the CPU."""
+
+FROM_HUB = f"""\
+name = "from-gguf"
+skip_checks = ["merging"]
+
+[model]
+source = "hf:org/name@{COMMIT}"
+file = "small.gguf"
+
+[data.tones]
+path = "tones.jsonl"
+prompt = "{{phrase}}"
+completion = "{{tone}}"
+split = {{ eval = 0, validation = 0 }}
+
+[passes.qlora]
+max_steps = 1
+skip_modules = ["lm_head", "down_proj"]
+"""
+"""Its ``down_proj`` is narrower than what bitsandbytes reads."""
 
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "phi3": ("phi3", {}, {}),
@@ -132,6 +158,39 @@ def test_a_base_that_training_would_refuse_is_not_kept(
     assert (code, failed.cause) == (1, "bad_input")
     assert message in failed.message
     assert not (tmp_path / "work" / "quantize_base").exists()
+
+
+def test_builds_share_the_base_and_report_it(
+    cache_dir: Path, warm_runtime: WarmRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("targets.planner.planner.SMALL_BASE", 0)
+    project = quick_project(tmp_path / "project", seed=41)
+    project.edit("[passes.lora]", "[passes.qlora]")
+    warm_build(project.config, tmp_path / "one", cache_dir, warm_runtime)
+    project.edit("r = 8", "r = 8\nlearning_rate = 0.002")
+    warm_build(project.config, tmp_path / "two", cache_dir, warm_runtime)
+    one, two = (cached(report_of(tmp_path / name)) for name in ("one", "two"))
+    assert list(one)[:3] == ["pretrain", "base-qlora", "qlora"]
+    assert two["base-qlora"]
+    assert not two["qlora"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toolchain_python")
+def test_a_base_from_a_gguf_file_of_a_hub_is_kept(quern: Quern, tmp_path: Path) -> None:
+    (tmp_path / "from.toml").write_text(FROM_HUB)
+    (tmp_path / "tones.jsonl").write_text('{"phrase": "1 2", "tone": "12"}\n' * 4)
+    file = write_llama(tmp_path / "small.gguf")
+    arguments = ("build", "--config", str(tmp_path / "from.toml"), "--runtime", "venv", "--json")
+    with hub("org/name", {"small.gguf": file.read_bytes()}, "model") as endpoint:
+        ran = quern(
+            *(*arguments, "--dist", str(tmp_path / "dist")),
+            environment={"HF_TOKEN": TOKEN, "HF_ENDPOINT": endpoint},
+        )
+    assert ran.code == 0, ran.stdout + ran.stderr
+    report = json.loads((tmp_path / "dist/from-gguf/cpu/report.json").read_text())
+    names = [step["name"] for step in report["passes"]]
+    assert names[:4] == ["fetch", "import_gguf", "base-qlora", "qlora"]
 
 
 def kept(family: str, params: dict[str, Any]) -> Any:
