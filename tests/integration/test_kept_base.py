@@ -3,6 +3,7 @@ base is quantized again."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,7 @@ def _untimed(result: StepResult) -> dict[str, Any]:
 
 FAMILIES = """
 import json, shutil, sys
+import json
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
@@ -312,6 +314,7 @@ print(layers)
 
 MAPPED = """
 import sys
+import json
 from pathlib import Path
 import bitsandbytes.functional
 import torch
@@ -336,6 +339,7 @@ for name, weight in model.named_parameters():
 
 GONE = """
 import gc, sys
+import json
 from pathlib import Path
 from bitsandbytes.nn import Linear4bit
 from pipeline.contract.step import Inputs
