@@ -342,9 +342,10 @@ def pre_commit(session: nox.Session) -> None:
 def pytest(session: nox.Session, *options: str) -> None:
     """Run pytest with ``options`` and what stands behind ``--``."""
     python = python_with(session, "requirements-dev.lock")
-    # The tests run hundreds of commands. Without bytecode, each takes a second longer.
-    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}
-    session.run(python, "-m", "pytest", *options, *session.posargs, env=bytecode)
+    # The tests run hundreds of commands. Without bytecode, each takes a second longer. Threads that
+    # wait for each other would spin, and take the cores from the tests beside them.
+    environment = {"PYTHONDONTWRITEBYTECODE": "", "OMP_WAIT_POLICY": "PASSIVE"}
+    session.run(python, "-m", "pytest", *options, *session.posargs, env=environment)
 
 
 def shell_scripts(session: nox.Session) -> list[str]:

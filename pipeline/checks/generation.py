@@ -112,9 +112,10 @@ class Check(BaseCheck[GenerationParams]):
         """Generate answers and compare with the limits. Raises :class:`StepError` without data."""
         from pipeline.data.parts import parts_of
         from pipeline.data.tokenizer import load_artifact_tokenizer
+        from pipeline.onnx.answerer import GenAiAnswerer
         from pipeline.onnx.artifact_codec import ArtifactCodec
         from pipeline.onnx.guided import Guided
-        from pipeline.onnx.session import GenAiAnswerer, Session
+        from pipeline.onnx.session import Session
 
         examples = list(parts_of(inputs).eval[: params.samples])
         session = Session(inputs["artifact"], inputs.threads, cpu=bool(inputs.absent_device))

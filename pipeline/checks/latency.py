@@ -71,7 +71,7 @@ class LatencyParams(Workload):
     lengths: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Lengths in tokens of the made-up prompts that are timed too. Default: 128, 512, 1024 and
     2112 (beyond 2,048), as far as the model's context and the time allow."""
-    long_samples: int = Field(default=12, ge=1)
+    long_samples: int = Field(default=6, ge=1)
     """How many prompts of each length are timed; for a length with a goal of its own, as many as of
     the short prompts."""
     rounds: int = Field(default=12, ge=_MIN_ROUNDS)

@@ -245,9 +245,10 @@ def _artifact_answers(
     the data set's constraint holds; and whether the runtime's tokenizer asks it what the others
     were asked."""
     from pipeline.data.tokenizer import load_artifact_tokenizer
+    from pipeline.onnx.answerer import GenAiAnswerer
     from pipeline.onnx.artifact_codec import ArtifactCodec
     from pipeline.onnx.guided import Guided
-    from pipeline.onnx.session import GenAiAnswerer, Session
+    from pipeline.onnx.session import Session
     from pipeline.verdicts.verdicts import problem_verdict
 
     folder = inputs["artifact"]

@@ -186,8 +186,8 @@ class Model:
         from pipeline.data.chat import Message
         from pipeline.data.examples import Example
         from pipeline.evaluation.scores import greedy
+        from pipeline.onnx.answerer import GenAiAnswerer
         from pipeline.onnx.artifact_codec import ArtifactCodec
-        from pipeline.onnx.session import GenAiAnswerer
 
         named = ("role", "content")
         turns = tuple(
@@ -211,8 +211,9 @@ def _metric(script: _Script, inputs: Inputs, params: ScriptParams) -> Any:
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.evaluation.scores import greedy, longest_completion
+    from pipeline.onnx.answerer import GenAiAnswerer
     from pipeline.onnx.artifact_codec import ArtifactCodec
-    from pipeline.onnx.session import GenAiAnswerer, Session
+    from pipeline.onnx.session import Session
 
     examples = list(parts_of(inputs).eval[: params.samples])
     if not examples:

@@ -10,21 +10,24 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.step import Reporter
-from pipeline.latency.measured_process import MeasuredProcess
+from pipeline.latency.measured_process import MeasuredProcess, start_together
 from pipeline.latency.prompts import SHORT, PromptSet
 from pipeline.latency.protocol import WorkerSettings
 from pipeline.latency.rounds import LatencyRounds, Round
 from pipeline.latency.timing import Timings
+from pipeline.process.cpus import usable_cpus
 
 _FEWEST = 3
 """A length with fewer answers is left out: fewer rounds give no useful interval."""
+_MOST_AT_ONCE = 4
+"""Processes that are started at the same time; before it loads a model, each takes 60 MB."""
 _SHARE_OF_LENGTHS = 0.4
 """Share of the time for all made-up prompts together."""
 
@@ -76,6 +79,7 @@ class InterleavedMeasurement:
         self._report = report
         self._began = time.monotonic()
         self._rounds: dict[str, list[Round]] = defaultdict(list)
+        self._ready: deque[Mapping[str, MeasuredProcess]] = deque()
         self._planned: dict[str, int] = {}
         self._planned_rounds = conditions.rounds
         self.left_out: dict[str, str] = {}
@@ -111,20 +115,51 @@ class InterleavedMeasurement:
     def run_planned_rounds(self) -> None:
         """Take the wanted samples, as far as time allows, but at least one round."""
         self._schedule()
-        for number in range(self._planned_rounds):
-            self._run_round()
-            self._report.progress(number + 1, self._planned_rounds, "rounds")
-            if self.is_out_of_time:
-                return
+        with self._ending():
+            for number in range(self._planned_rounds):
+                self._run_round(self._planned_rounds)
+                self._report.progress(number + 1, self._planned_rounds, "rounds")
+                if self.is_out_of_time:
+                    return
 
     def run_rounds(self, until: int, only: Collection[str]) -> None:
         """Measure further rounds, of the kinds of prompts in ``only``, until there are ``until``
         processes or the time is up."""
-        while self.processes < until and not self.is_out_of_time:
-            self._run_round(only)
-            self._report.progress(int(self.seconds), math.ceil(self._conditions.seconds), "seconds")
+        with self._ending():
+            while self.processes < until and not self.is_out_of_time:
+                self._run_round(until, only)
+                seconds = math.ceil(self._conditions.seconds)
+                self._report.progress(int(self.seconds), seconds, "seconds")
 
-    def _run_round(self, only: Collection[str] | None = None) -> None:
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """End the processes that no round has used after the block."""
+        try:
+            yield
+        finally:
+            while self._ready:
+                for process in self._ready.popleft().values():
+                    process.end()
+
+    def _next_processes(self, until: int) -> Mapping[str, MeasuredProcess]:
+        """Return fresh processes for a round, by the names of the candidates; there are ``until``
+        rounds. Those of the next rounds are started with them, as many as there are CPUs: imports
+        take longer than the answers of a small model."""
+        if not self._ready:
+            at_once = min(usable_cpus(), _MOST_AT_ONCE)
+            count = min(until - self.processes, at_once // len(self._candidates))
+            self._ready.extend(self._of_each_candidate() for _ in range(max(1, count)))
+            start_together([process for each in self._ready for process in each.values()])
+        return self._ready.popleft()
+
+    def _of_each_candidate(self) -> Mapping[str, MeasuredProcess]:
+        takes_turns = len(self._candidates) > 1
+        return {
+            each.name: MeasuredProcess(self._settings(each), takes_turns)
+            for each in self._candidates
+        }
+
+    def _run_round(self, until: int, only: Collection[str] | None = None) -> None:
         number = self.processes
         turns = {
             kind.name: self._prompts_in_round(kind, number)
@@ -137,12 +172,10 @@ class InterleavedMeasurement:
             each.name: defaultdict(list) for each in self._candidates
         }
         with ExitStack() as stack:
-            processes = {
-                each.name: stack.enter_context(
-                    MeasuredProcess(self._settings(each), len(order) > 1)
-                )
-                for each in order
-            }
+            started = self._next_processes(until)
+            for process in started.values():
+                stack.callback(process.end)  # one that fails leaves others that nobody entered
+            processes = {each.name: stack.enter_context(started[each.name]) for each in order}
             for process in processes.values():
                 self._warm(process, turns)
             for kind in self._selected(turns):

@@ -15,13 +15,16 @@ from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
 # Imported, so that its code is in the key of each step that measures with it.
 from pipeline.latency import worker
 from pipeline.latency.protocol import (
-    REPLY,
+    LOAD,
     AnswerTimes,
     Failed,
     Loaded,
     Question,
+    Ready,
     Reply,
     WorkerSettings,
+    from_line,
+    to_line,
 )
 from pipeline.process.exit_codes import describe_exit, has_crashed, signal_of
 
@@ -41,19 +44,31 @@ class MeasuredProcess:
         work, and would take CPU time from the next process."""
         self._settings = settings
         self._suspends = takes_turns and sys.platform != "win32"
+        self._started: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, self._settings.model_dump_json()],
+    def start(self) -> None:
+        """Start it before its ``with`` block: it imports its libraries, and then waits for that."""
+        self._started = subprocess.Popen(
+            [sys.executable, "-m", worker.__name__, to_line(self._settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
         )
+
+    def wait_until_ready(self) -> None:
+        """Wait until the libraries are imported."""
+        ready = self._reply()
+        assert isinstance(ready, Ready)  # noqa: S101 - the protocol
+
+    def __enter__(self) -> Self:
+        if self._started is None:
+            start_together([self])
         try:
+            self._send(LOAD)
             loaded = self._reply()
         except BaseException:
-            self._end()
+            self.end()
             raise
         assert isinstance(loaded, Loaded)  # noqa: S101 - the protocol
         self.loaded = loaded
@@ -66,7 +81,7 @@ class MeasuredProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self.end()
 
     @property
     def pid(self) -> int:
@@ -75,18 +90,26 @@ class MeasuredProcess:
 
     def ask(self, prompt: Sequence[int], tokens: int) -> AnswerTimes:
         """Generate ``tokens`` tokens after ``prompt`` and return the time of each."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         question = Question(ids=tuple(prompt), tokens=tokens)
         self._resume()
-        try:
-            self._process.stdin.write(question.model_dump_json() + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the process died; its last reply or its exit code says why
+        self._send(to_line(question))
         times = self._reply()
         self._suspend()
         assert isinstance(times, AnswerTimes)  # noqa: S101 - the protocol
         return times
+
+    @property
+    def _process(self) -> subprocess.Popen[str]:
+        assert self._started is not None  # noqa: S101 - its ``with`` block has begun
+        return self._started
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        try:
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the process died; its last reply or its exit code says why
 
     def _suspend(self) -> None:
         self._signal("SIGSTOP")
@@ -103,7 +126,7 @@ class MeasuredProcess:
         line = self._process.stdout.readline()
         if not line:
             raise self._death()
-        reply = REPLY.validate_json(line)
+        reply: Reply = from_line(line)
         if not isinstance(reply, Failed):
             return reply
         match reply.cause:
@@ -128,7 +151,10 @@ class MeasuredProcess:
             return StepError(died)
         return ArtifactError(died)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End it, if it was started."""
+        if self._started is None:
+            return
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         self._resume()
@@ -139,3 +165,20 @@ class MeasuredProcess:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+
+def start_together(processes: Sequence[MeasuredProcess]) -> None:
+    """Start ``processes`` and wait until all have imported their libraries: they do so at the same
+    time, and then wait for their ``with`` blocks without taking time from the one that is measured.
+
+    If one fails, none is left.
+    """
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.wait_until_ready()
+    except BaseException:
+        for process in processes:
+            process.end()
+        raise

@@ -3,21 +3,27 @@
 ::
 
     → Settings                      on the command line
+    ← Ready                         once the libraries are imported
+    → LOAD
     ← Loaded                        once the model can be asked
     → Question   ← Times            any number of times; the end of its input ends the process
     ← Failed                        instead of any answer; the process ends
+
+Plain dataclasses: pydantic takes as long to import as the runtime, in each process that is timed.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+LOAD = "load"
+"""The line that has a process load its model."""
 
-from pipeline.contract.frozen import Frozen
 
-
-class WorkerSettings(Frozen):
+@dataclass(frozen=True)
+class WorkerSettings:
     """The model that the process loads, and the CPUs that it may use."""
 
     folder: str
@@ -28,7 +34,8 @@ class WorkerSettings(Frozen):
     """CPUs to pin the process to; empty for no pinning."""
 
 
-class Question(Frozen):
+@dataclass(frozen=True)
+class Question:
     """A prompt to answer."""
 
     ids: tuple[int, ...]
@@ -36,10 +43,15 @@ class Question(Frozen):
     """Number of tokens to generate; the model is kept from ending earlier."""
 
 
-class Loaded(Frozen):
+@dataclass(frozen=True)
+class Ready:
+    """The libraries are imported. The process waits, and takes no time from others."""
+
+
+@dataclass(frozen=True)
+class Loaded:
     """The model is loaded."""
 
-    type: Literal["loaded"] = "loaded"
     load_ms: float
     """Time to load the model, in milliseconds, without the imports."""
     bytes_before: int
@@ -47,23 +59,40 @@ class Loaded(Frozen):
     """
 
 
-class AnswerTimes(Frozen):
+@dataclass(frozen=True)
+class AnswerTimes:
     """One answer."""
 
-    type: Literal["times"] = "times"
     spans_ms: tuple[float, ...]
     """Milliseconds between tokens; the first one from passing the prompt to the first token."""
     peak_bytes: int
     """Peak resident set of the process so far, in bytes."""
 
 
-class Failed(Frozen):
+@dataclass(frozen=True)
+class Failed:
     """The artifact cannot be loaded or run."""
 
-    type: Literal["failed"] = "failed"
     cause: Literal["artifact", "beyond_cpu", "memory"]
     message: str
 
 
-Reply = Annotated[Loaded | AnswerTimes | Failed, Field(discriminator="type")]
-REPLY: TypeAdapter[Reply] = TypeAdapter(Reply, config=ConfigDict(defer_build=True))
+Message = WorkerSettings | Question | Ready | Loaded | AnswerTimes | Failed
+Reply = Ready | Loaded | AnswerTimes | Failed
+_MESSAGES: dict[str, Any] = {
+    kind.__name__: kind for kind in (WorkerSettings, Question, Ready, Loaded, AnswerTimes, Failed)
+}
+
+
+def to_line(message: Message) -> str:
+    """Return ``message`` as a line of JSON, without its end."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)})
+
+
+def from_line(line: str) -> Any:
+    """Return the message that :func:`to_line` wrote."""
+    fields = json.loads(line)
+    kind = _MESSAGES[fields.pop("type")]
+    # JSON has no tuples.
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return kind(**values)

@@ -6,7 +6,6 @@ The ``latency`` check (ONNX Runtime GenAI) and the ``time_base`` pass (PyTorch) 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing_extensions import Self
 from pipeline.contract.errors import StepError
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.step import Inputs, Reporter
+from pipeline.latency.token_intervals import token_intervals_ms
 from pipeline.statistics.percentiles import BOUNDED, SHARES, Statistic, allowed_over, statistic
 
 TIMINGS_FILE = "timings.json"
@@ -186,14 +186,6 @@ def synthetic_prompt(tokenizer: Any, length: int) -> list[int]:
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ordinary = sorted(set(tokenizer.get_vocab().values()) - special)
     return [ordinary[(length + place * _STRIDE) % len(ordinary)] for place in range(length)]
-
-
-def token_intervals_ms(tokens: Iterator[int]) -> list[float]:
-    """Consume ``tokens`` and return the time until each, from the previous one, in milliseconds."""
-    times = [time.perf_counter()]
-    for _ in tokens:
-        times.append(time.perf_counter())  # noqa: PERF401 - a comprehension would time itself
-    return [1000 * (end - start) for start, end in itertools.pairwise(times)]
 
 
 def measure(

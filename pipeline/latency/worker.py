@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError
-from pipeline.latency.protocol import AnswerTimes, Failed, Loaded, Question, Reply, WorkerSettings
-from pipeline.latency.timing import token_intervals_ms
+from pipeline.latency.protocol import (
+    AnswerTimes,
+    Failed,
+    Loaded,
+    Question,
+    Ready,
+    Reply,
+    WorkerSettings,
+    from_line,
+    to_line,
+)
+from pipeline.latency.token_intervals import token_intervals_ms
 from pipeline.process.causes import out_of_memory
 from pipeline.process.measure import peak_rss_bytes
 from pipeline.process.parent import end_with_parent
@@ -21,9 +31,9 @@ from pipeline.process.signals import exit_promptly_on_signal
 from pipeline.process.streams import reserve_stdout
 
 
-def main() -> int:
-    """Load the model, answer every question on standard input, and return the exit code."""
-    settings = WorkerSettings.model_validate_json(sys.argv[1])
+def main() -> None:
+    """Load the model, and answer every question on standard input."""
+    settings: WorkerSettings = from_line(sys.argv[1])
     exit_promptly_on_signal()
     # While another process is measured this one is suspended, and would not notice the end of its
     # input when the measuring process ends.
@@ -38,7 +48,6 @@ def main() -> int:
             if failed is None:
                 raise
             _say(stream, failed)
-    return 0
 
 
 def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
@@ -47,11 +56,14 @@ def _serve(settings: WorkerSettings, stream: IO[str]) -> None:
 
     from pipeline.onnx.session import Session
 
+    _say(stream, Ready())
+    if not sys.stdin.readline():
+        return  # it is not needed
     before = peak_rss_bytes()
     session = Session(Path(settings.folder), cpu=settings.cpu)
     _say(stream, Loaded(load_ms=1000 * session.load_seconds, bytes_before=before))
     for line in sys.stdin:
-        question = Question.model_validate_json(line)
+        question: Question = from_line(line)
         spans = token_intervals_ms(session.stream(question.ids, question.tokens, never_end=True))
         _say(stream, AnswerTimes(spans_ms=tuple(spans), peak_bytes=peak_rss_bytes()))
 
@@ -68,9 +80,12 @@ def _failed(error: Exception) -> Failed | None:
 
 
 def _say(stream: IO[str], reply: Reply) -> None:
-    stream.write(reply.model_dump_json() + "\n")
+    stream.write(f"{to_line(reply)}\n")
     stream.flush()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    # Of the libraries' threads and objects nothing has to be put in order, which takes a while.
+    sys.stderr.flush()
+    os._exit(0)

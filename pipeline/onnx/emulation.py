@@ -11,9 +11,12 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.contract.step import Inputs
 from pipeline.onnx.graph import OnnxModel
+
+if TYPE_CHECKING:
+    from pipeline.contract.step import Inputs
 
 _DRIVER = Path(sys.prefix) / "lib" / "chromium-common"
 """Where the toolchain has SwiftShader, and Vulkan's loader."""

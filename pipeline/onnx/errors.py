@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pipeline.contract.errors import ArtifactError, StepError
 from pipeline.process.causes import out_of_memory
 
+RUNNING = "onnxruntime_genai cannot run the model"
+"""What is being done, in the message of an error that comes while a model runs."""
+
 
 @contextmanager
 def raising_artifact_errors(doing: str) -> Iterator[None]:

@@ -10,8 +10,9 @@ from pipeline.contract.guidance import GuidedStart
 from pipeline.data.constraint import Constraint
 from pipeline.data.examples import Example
 from pipeline.evaluation.scores import Reply
+from pipeline.onnx.answerer import GenAiAnswerer
 from pipeline.onnx.artifact_codec import ArtifactCodec
-from pipeline.onnx.session import GenAiAnswerer, Session
+from pipeline.onnx.session import Session
 
 
 @dataclass(frozen=True)

@@ -6,28 +6,26 @@ import json
 import os
 import re
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import ArtifactError, BeyondCpuError, StepError
-from pipeline.contract.guidance import Guidance
-from pipeline.contract.step import Inputs
-from pipeline.evaluation.prefixes import common_prefix
-from pipeline.evaluation.scores import AskedPrompts, Reply
 from pipeline.evaluation.settings import GREEDY
 from pipeline.onnx.adapter_file import adapter_file
-from pipeline.onnx.continued_run import ContinuedRun, log_probabilities
 from pipeline.onnx.emulation import emulate_vulkan
-from pipeline.onnx.errors import raising_artifact_errors
+from pipeline.onnx.errors import RUNNING, raising_artifact_errors
 from pipeline.onnx.genai_config import GenAiConfig
 from pipeline.onnx.plugin import load_plugin
-from pipeline.onnx.reference import Reference
 from pipeline.process.cpus import usable_cpus
 
-_RUNNING = "onnxruntime_genai cannot run the model"
+if TYPE_CHECKING:
+    from pipeline.contract.guidance import Guidance
+    from pipeline.contract.step import Inputs
+    from pipeline.onnx.reference import Reference
+
 _LOADING = "onnxruntime_genai cannot load the model"
 _BEYOND_CPU = re.compile(r"Could not find an implementation.*|\w+ \(CPU\): .*not supported.*")
 """Parts of ONNX Runtime's messages for a node that no provider of the session has a kernel for, and
@@ -149,7 +147,7 @@ class Session:
         """
         longest = len(prompt) + max_new_tokens
         if max_new_tokens > 0:
-            with raising_artifact_errors(_RUNNING):
+            with raising_artifact_errors(RUNNING):
                 generator = self.generator(longest, longest if never_end else 0)
             yield from self._generated(generator, prompt, never_end)
 
@@ -162,7 +160,7 @@ class Session:
     ) -> Iterator[int]:
         """Yield new tokens like :meth:`stream`, from an :meth:`own_generator`."""
         if max_new_tokens > 0:
-            with raising_artifact_errors(_RUNNING):
+            with raising_artifact_errors(RUNNING):
                 generator = self.own_generator(len(prompt) + max_new_tokens, guidance, search)
             yield from self._generated(generator, prompt)
 
@@ -171,10 +169,10 @@ class Session:
     ) -> Iterator[int]:
         import numpy as np
 
-        with raising_artifact_errors(_RUNNING):
+        with raising_artifact_errors(RUNNING):
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         while not generator.is_done():
-            with raising_artifact_errors(_RUNNING):
+            with raising_artifact_errors(RUNNING):
                 generator.generate_next_token()
                 token = int(generator.get_next_tokens()[0])
             yield token
@@ -188,7 +186,7 @@ class Session:
         """
         import numpy as np
 
-        with raising_artifact_errors(_RUNNING):
+        with raising_artifact_errors(RUNNING):
             generator = self.generator(len(ids) + 1)
             first = len(ids) - last + 1
             generator.append_tokens(np.asarray(ids[:first], dtype=np.int32))
@@ -205,7 +203,7 @@ class Session:
         """
         import numpy as np
 
-        with raising_artifact_errors(_RUNNING):
+        with raising_artifact_errors(RUNNING):
             generator = self.generator(_FIRST_TOKENS + 1)
             generator.append_tokens(np.arange(_FIRST_TOKENS, dtype=np.int32))
             logits = np.asarray(generator.get_output("logits"), dtype=np.float64)
@@ -299,83 +297,3 @@ def _load_libraries(folder: Path, emulated: bool) -> None:
     if emulated:
         emulate_vulkan()
     load_plugin(provider)
-
-
-@dataclass(frozen=True)
-class GenAiAnswerer:
-    """The :class:`pipeline.evaluation.scores.Answerer` of an artifact."""
-
-    session: Session
-
-    def untouched(self, prompt: Sequence[int], max_new_tokens: int) -> Reply:
-        """Return the answer with the artifact's own search settings, cut before the end token."""
-        return self._cut(self.session.own_stream(prompt, max_new_tokens))
-
-    def guided(self, prompt: Sequence[int], max_new_tokens: int, guidance: Guidance) -> Reply:
-        """Return the greedy answer that ``guidance`` holds, cut before the end token."""
-        return self._cut(self.session.own_stream(prompt, max_new_tokens, guidance, GREEDY))
-
-    def _cut(self, tokens: Iterator[int]) -> Reply:
-        ids = list(tokens)
-        ended = bool(ids) and ids[-1] in self.session.end_ids
-        return Reply(ids[:-1] if ended else ids, ended)
-
-    def ask(
-        self, prompts: Sequence[Sequence[int]], longest: int, done: Container[int] = ()
-    ) -> Iterator[AskedPrompts]:
-        """Read ``prompts`` one by one; what all begin with is run once."""
-        if not prompts:
-            return
-        size = common_prefix(prompts)
-        max_length = max(map(len, prompts)) + longest + 1
-        with raising_artifact_errors(_RUNNING):
-            run = ContinuedRun(lambda: self.session.generator(max_length), self.session.rewinds)
-            run.after(prompts[0][:size])
-        for number, prompt in enumerate(prompts):
-            if number in done:
-                continue
-            with raising_artifact_errors(_RUNNING):
-                run.back_to(size)
-                last = run.after(prompt[size:])[-1:]
-            yield _AskedPrompt(self.session, run, number, len(prompt), last)
-
-
-@dataclass(frozen=True)
-class _AskedPrompt:
-    """One prompt that an artifact has run."""
-
-    session: Session
-    run: ContinuedRun
-    number: int
-    size: int
-    """Number of tokens of the prompt."""
-    last: Any
-    """Logits after its last token, of shape (1, vocabulary)."""
-
-    @property
-    def indices(self) -> Sequence[int]:
-        return (self.number,)
-
-    def greedy(self, max_new_tokens: int) -> list[Reply]:
-        """Return the greedy answer, cut before the end token."""
-        with raising_artifact_errors(_RUNNING):
-            self.run.back_to(self.size)
-            ids = self.run.greedy(max_new_tokens, self.session.end_ids)
-        ended = bool(ids) and ids[-1] in self.session.end_ids
-        return [Reply(ids[:-1] if ended else ids, ended)]
-
-    def logprobs(self, continuations: Sequence[Sequence[Sequence[int]]]) -> list[list[list[float]]]:
-        """Return the natural log-probability of each token of each continuation."""
-        (several,) = continuations
-        with raising_artifact_errors(_RUNNING):
-            return [[self._logprobs(one) for one in several]]
-
-    def _logprobs(self, continuation: Sequence[int]) -> list[float]:
-        import numpy as np
-
-        given = continuation[:-1]
-        if not given:
-            return log_probabilities(self.last, continuation)
-        self.run.back_to(self.size)
-        rows = np.concatenate((self.last, self.run.after_each(given)))
-        return log_probabilities(rows, continuation)

@@ -127,8 +127,8 @@ def _answers(
     from pipeline.data.parts import parts_of
     from pipeline.data.tokenizer import load_artifact_tokenizer
     from pipeline.evaluation.scores import answer
+    from pipeline.onnx.answerer import GenAiAnswerer
     from pipeline.onnx.artifact_codec import ArtifactCodec
-    from pipeline.onnx.session import GenAiAnswerer
 
     examples = list(parts_of(inputs).eval[: params.max_samples]) if inputs.data is not None else []
     if not examples:

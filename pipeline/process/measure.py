@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -55,6 +54,8 @@ class PeakMemory:
 @cache
 def versions() -> Mapping[str, str]:
     """Return the version of Python and of every known library that is installed."""
+    from importlib import metadata
+
     installed = {
         distribution.name.lower(): distribution.version for distribution in metadata.distributions()
     }

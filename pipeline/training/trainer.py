@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from pipeline.data.tokens import IGNORED
 from pipeline.training.callbacks import Progress
+from pipeline.training.lean_trainer import Trainer
 from pipeline.training.resumption import load_trained, save_trained
 from pipeline.training.throughput import Throughput
 

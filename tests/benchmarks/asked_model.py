@@ -24,9 +24,10 @@ from pipeline.data.tokenize import Codec
 from pipeline.data.tokenizer import load_artifact_tokenizer, load_tokenizer
 from pipeline.evaluation.scores import Answers, answer, score
 from pipeline.onnx.answer_ends import answer_ends
+from pipeline.onnx.answerer import GenAiAnswerer
 from pipeline.onnx.artifact_codec import ArtifactCodec
 from pipeline.onnx.checkpoint import Checkpoint
-from pipeline.onnx.session import GenAiAnswerer, Session
+from pipeline.onnx.session import Session
 from pipeline.training.answerer import TorchAnswerer
 from pipeline.training.loading import ModelLoading
 from pipeline.training.streamed import load_fp32

@@ -31,7 +31,10 @@ _HOW = """\
 Wall time of whole commands with `configs/tone.toml`, in seconds. The chain runs from an empty
 result cache, wheels and image being there, in a container and in a virtual environment in turn."""
 # Results and what is known about them; everything else in a cache folder is toolchain.
-_RESULTS = {"objects", "work", "history", "logs", "locks", "scratch", "digests.sqlite"}
+_RESULTS = {
+    *("objects", "work", "history", "logs", "locks", "scratch", "digests.sqlite"),
+    *("in-use", "pages", "rows", "runs", "unfinished"),
+}
 
 
 def main() -> None:
@@ -86,10 +89,16 @@ def measure_chains(cache: Path, scratch: Path, pairs: int) -> Iterator[str]:
 def without_results(cache: Path, scratch: Path) -> Iterator[Path]:
     """Yield a cache with the toolchains of ``cache`` and no results."""
     with tempfile.TemporaryDirectory(dir=scratch) as name:
-        for entry in cache.iterdir():
-            if entry.name not in _RESULTS:
-                (Path(name) / entry.name).symlink_to(entry)
+        link_toolchains(cache, Path(name))
         yield Path(name)
+
+
+def link_toolchains(cache: Path, fresh: Path) -> None:
+    """Have the folder ``fresh`` be a cache with the toolchains of ``cache`` and no results."""
+    fresh.mkdir(exist_ok=True)
+    for entry in cache.iterdir():
+        if entry.name not in _RESULTS:
+            (fresh / entry.name).symlink_to(entry)
 
 
 def timed_build(cache: Path, dist: Path, runtime: str, command: str = "build") -> float:

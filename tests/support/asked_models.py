@@ -40,8 +40,9 @@ from pipeline.data.examples import Example
 from pipeline.data.tokenizer import load_artifact_tokenizer
 from pipeline.evaluation.general import PASSAGES, read
 from pipeline.evaluation.scores import Reply
+from pipeline.onnx.answerer import GenAiAnswerer
 from pipeline.onnx.artifact_codec import ArtifactCodec, beginning_of
-from pipeline.onnx.session import GenAiAnswerer, Session
+from pipeline.onnx.session import Session
 from pipeline.training.answerer import TorchAnswerer
 from pipeline.training.loading import ModelLoading
 from pipeline.training.prompt_cache import can_continue

@@ -31,6 +31,7 @@ class WarmProcess:
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "TORCHDYNAMO_DISABLE": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
             **dict.fromkeys(counts, str(threads)),
         }
         self._process = subprocess.Popen(

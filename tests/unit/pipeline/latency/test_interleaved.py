@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import pytest
 from typing_extensions import Self
@@ -23,9 +24,22 @@ class Answering:
     many tokens: how long a real one takes would decide the test."""
 
     LONG = 4.0
+    running: ClassVar[list[Answering]] = []
+    most: ClassVar[int] = 0
 
     def __init__(self, _settings: WorkerSettings, _takes_turns: bool = False) -> None:
         self.loaded = Loaded(load_ms=1, bytes_before=0)
+
+    def start(self) -> None:
+        self.running.append(self)
+        Answering.most = max(self.most, len(self.running))
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def end(self) -> None:
+        if self in self.running:
+            self.running.remove(self)
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +50,7 @@ class Answering:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        pass
+        self.end()
 
     def ask(self, prompt: Sequence[int], _tokens: int) -> AnswerTimes:
         seconds = self.LONG if len(prompt) > 3 else 0.1
@@ -46,6 +60,8 @@ class Answering:
 @pytest.fixture(autouse=True)
 def _answering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interleaved, "MeasuredProcess", Answering)
+    monkeypatch.setattr(Answering, "running", [])
+    monkeypatch.setattr(Answering, "most", 0)
 
 
 def measurement(*kinds: PromptSet, seconds: float = 100) -> InterleavedMeasurement:
@@ -98,3 +114,35 @@ def test_where_time_allows_few_processes_each_answers_more() -> None:
     """The answers alone take 66 s."""
     many = PromptSet("short", ((1, 2, 3),), 662)
     assert counts(measurement(many, seconds=130), "short") == [56] * 12
+
+
+@pytest.mark.parametrize(("cpus", "most"), [(1, 1), (2, 2), (64, 4)])
+def test_as_many_processes_start_together_as_there_are_cpus(
+    cpus: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interleaved, "usable_cpus", lambda: cpus)
+    made = measurement(SHORT)
+    assert Answering.most == most
+    made.run_rounds(15, {"short"})
+    assert made.processes == 15
+    assert not Answering.running
+
+
+def test_processes_that_no_round_needed_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "usable_cpus", lambda: 4)
+    made = measurement(SHORT, seconds=0)
+    assert made.processes == 1
+    assert Answering.most == 4
+    assert not Answering.running
+
+
+def test_one_that_cannot_be_entered_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Answering) -> Answering:
+        raise MemoryError
+
+    made = measurement(SHORT)
+    monkeypatch.setattr(interleaved, "usable_cpus", lambda: 4)
+    monkeypatch.setattr(Answering, "__enter__", fail)
+    with pytest.raises(MemoryError):
+        made.run_rounds(16, {"short"})
+    assert not Answering.running
