@@ -24,7 +24,7 @@ from pipeline.training.full_params import FullFinetuneParams
 from pipeline.training.loading import require_finite_weights
 from pipeline.training.named_kernels import named_kernels, unheld
 from pipeline.training.optimizers import available_optimizer, format_arguments
-from pipeline.training.params import TOKENS, FinetuneParams
+from pipeline.training.params import QUANTIZED, TOKENS, FinetuneParams
 from pipeline.training.prepared_rows import kept_rows, prepare_rows
 from pipeline.training.trainee import Trainee, adapter, whole_model
 from pipeline.training.training_rows import token_count
@@ -83,7 +83,8 @@ def _finetune(
     if view.words:
         inputs.report.note(view.words)
     precision = _precision(params.precision)
-    require_finite_weights(inputs["model"])
+    if QUANTIZED not in inputs.paths:  # the step that made it has looked
+        require_finite_weights(inputs["model"])
     trainee = _trainee(inputs, params, precision)
     model = trainee.model
     for words in unheld(model):
@@ -172,7 +173,7 @@ def _finetune(
 def _trainee(inputs: Inputs, params: AnyFinetuneParams, precision: str) -> Trainee:
     if isinstance(params, FullFinetuneParams):
         return whole_model(inputs["model"], params)
-    return adapter(inputs["model"], params, precision)
+    return adapter(inputs["model"], params, precision, inputs.paths.get(QUANTIZED))
 
 
 def _precision(requested: str) -> str:

@@ -6,9 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.training.kept_base_params import KeptBaseParams
 from pipeline.training.lora_params import LoraShape, LowRankShape
 from pipeline.training.params import FinetuneParams
-from pipeline.training.quantization import BaseQuantization, Loftq, WeightsDtype
+from pipeline.training.quantization import (
+    BaseQuantization,
+    Loftq,
+    WeightsDtype,
+    quantized_from,
+)
 
 
 class FourBitParams(FinetuneParams):
@@ -41,6 +47,17 @@ class QloraParams(LoraShape, FourBitParams):
             double_quant=self.double_quant,
             skip_modules=self.skip_modules,
             weights_dtype=weights_dtype,
+        )
+
+    def kept_base(self) -> KeptBaseParams:
+        """Return what the base in 4 bits depends on. On a CPU, ``precision = "auto"`` is fp32."""
+        return KeptBaseParams(
+            quant_type=self.quant_type,
+            double_quant=self.double_quant,
+            skip_modules=self.skip_modules,
+            weights_dtype=quantized_from(self.precision),
+            trust_remote_code=self.trust_remote_code,
+            weights=self.weights,
         )
 
 

@@ -12,7 +12,7 @@ from pipeline.weights.files import weight_files
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PretrainedConfig
 
 _NAMED = 5
 """Missing weights that a message names."""
@@ -33,9 +33,10 @@ def load_model(
     dtype: torch.dtype | str = "auto",
     quantization: BitsAndBytesConfig | None = None,
     device: str | None = None,
+    config: PretrainedConfig | None = None,
 ) -> Any:
     """Return the causal language model of a checkpoint folder, on ``device``: by default the GPU,
-    if there is one.
+    if there is one. ``config`` takes the place of the folder's.
 
     Weights are loaded, converted to ``dtype`` and moved to ``device`` one by one, so that memory
     holds only a few of them beside the model itself. Weights that need neither are not copied: the
@@ -57,6 +58,8 @@ def load_model(
     options: dict[str, Any] = {}
     if quantization is not None:
         options["quantization_config"] = quantization
+    if config is not None:
+        options["config"] = config
     if quantization is not None or device != "cpu":
         # With a device map, transformers moves each weight by itself, and quantizes it there.
         options["device_map"] = {"": device}

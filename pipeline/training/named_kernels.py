@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _NAMED = "OPENBLAS_CORETYPE"
 """The toolchain's environment sets it where the bytes must not be those of one CPU."""
+_QUANTIZED = 1 << 19
+"""Weights that a thread quantizes at once: whole blocks, and few enough for a CPU's cache."""
 
 
 @contextmanager
@@ -39,7 +41,8 @@ def named_kernels(threads: int) -> Iterator[None]:
     libraries = [_replaced("aten", {**_kernels(shared), **shared_kernels(shared)})]
     import bitsandbytes  # noqa: F401 - it registers what is replaced
 
-    libraries.append(_replaced("bitsandbytes", {"dequantize_4bit": _dequantize}))
+    four_bit = {"dequantize_4bit": _dequantize, "quantize_4bit": _quantizer(shared)}
+    libraries.append(_replaced("bitsandbytes", four_bit))
     torch.set_num_threads(1)
     try:
         with sdpa_kernel(SDPBackend.MATH):
@@ -162,6 +165,28 @@ def _hyperbolic_tangent(value: torch.Tensor) -> torch.Tensor:
     small = wide - wide * wide * wide / 3
     large = 1 - 2 / (exponential(2 * wide) + 1)
     return torch.where(wide.abs() < 1e-4, small, large).to(value.dtype)
+
+
+def _quantizer(threads: Threads) -> Any:
+    """Return bitsandbytes' quantization, which ``threads`` share: blocks depend on nothing else."""
+    import torch
+
+    operation = torch.ops.bitsandbytes.quantize_4bit.default
+    own = torch._C.DispatchKeySet(torch._C.DispatchKey.CompositeExplicitAutograd)
+
+    def quantize(weight: Any, blocksize: int, quant_type: str, storage: Any) -> Any:
+        flat = weight.reshape(-1)
+        found: list[Any] = [None] * -(-len(flat) // _QUANTIZED)
+
+        def compute(at: int) -> None:
+            part = flat[at * _QUANTIZED : (at + 1) * _QUANTIZED]
+            found[at] = operation.redispatch(own, part, blocksize, quant_type, storage)
+
+        threads.share(compute, range(len(found)))
+        packed, scales = zip(*found, strict=True)
+        return torch.cat(packed), torch.cat(scales)
+
+    return quantize
 
 
 def _dequantize(

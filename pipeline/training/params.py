@@ -76,6 +76,10 @@ _OPTIMIZER_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 TOKENS = "tokens"
 """Role of the rows that a step before the training has tokenized; without it, the training does."""
 
+QUANTIZED = "quantized"
+"""Role of the base in 4 bits that a step before the training has made; without it, the training
+does."""
+
 Interval = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of steps, or a share of all steps."""
 
@@ -268,6 +272,11 @@ class FinetuneParams(AdapterShape, TrainingLoopParams, ModelLoading):
     def base_quantization(self, weights_dtype: WeightsDtype) -> BaseQuantization | None:
         """Return how the base is quantized while training; ``None`` for a float base."""
         del weights_dtype
+        return None
+
+    def kept_base(self) -> Frozen | None:
+        """Return the parameters of the step that quantizes the base for this training on a CPU, and
+        for others; ``None`` if there is nothing that they could share."""
         return None
 
     def multiplied_in(self, precision: str) -> str:

@@ -31,6 +31,13 @@ _SCALES_PER_BLOCK = 256
 WeightsDtype = Literal["float32", "bfloat16", "float16"]
 
 
+def quantized_from(precision: str) -> WeightsDtype:
+    """Return the number format of the weights that are quantized, by the ``precision`` of the
+    forward pass: fp16 weights would underflow in training; autocast takes care of fp16 arithmetic.
+    """
+    return "bfloat16" if precision == "bf16" else "float32"
+
+
 class Loftq(Frozen):
     """How base and adapter were fitted to the weights before training."""
 

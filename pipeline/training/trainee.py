@@ -15,11 +15,12 @@ from pipeline.process.memory import available_memory
 from pipeline.training.adapter import add_adapter, save_adapter, trainable, whole_modules
 from pipeline.training.checkpoint_files import copy_other_files, remove_paths
 from pipeline.training.fingerprint import save_fingerprint
+from pipeline.training.four_bit_base import load_kept, load_quantized
 from pipeline.training.full_params import FullFinetuneParams
 from pipeline.training.loading import load_model
 from pipeline.training.loftq import initialize
 from pipeline.training.params import FinetuneParams
-from pipeline.training.quantization import BaseQuantization
+from pipeline.training.quantization import BaseQuantization, quantized_from
 from pipeline.weights.files import tensors_of
 
 _BYTES_PER_WEIGHT = 16
@@ -36,12 +37,15 @@ class Trainee:
     metrics: Mapping[str, JsonValue]
 
 
-def adapter(folder: Path, params: FinetuneParams, precision: str) -> Trainee:
-    """Return the base in ``folder`` with a new adapter. ``precision`` is that of the forward pass.
+def adapter(
+    folder: Path, params: FinetuneParams, precision: str, quantized: Path | None = None
+) -> Trainee:
+    """Return the base in ``folder`` with a new adapter. ``precision`` is that of the forward pass;
+    ``quantized`` has the base as :mod:`pipeline.training.four_bit_base` kept it.
 
     Raises :class:`StepError` if the adapter does not fit the model.
     """
-    model, quantization = _base(folder, params, precision)
+    model, quantization = _base(folder, params, precision, quantized)
     model = add_adapter(model, params)
     _train_in_fp32(model)
     if quantization is not None and quantization.loftq is not None:
@@ -96,23 +100,23 @@ def _require_memory(folder: Path) -> None:
 
 
 def _base(
-    folder: Path, params: FinetuneParams, precision: str
+    folder: Path, params: FinetuneParams, precision: str, quantized: Path | None
 ) -> tuple[Any, BaseQuantization | None]:
     """Return the frozen base, and its quantization; ``None`` if it is not quantized."""
     import torch
 
-    # fp16 weights would underflow in training; autocast takes care of fp16 arithmetic.
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    quantization = params.base_quantization("bfloat16" if precision == "bf16" else "float32")
+    quantization = params.base_quantization(quantized_from(precision))
     if quantization is None:
-        return load_model(folder, params, dtype), None
+        return load_model(folder, params, getattr(torch, quantized_from(precision))), None
     from peft import prepare_model_for_kbit_training
 
     names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     compute = names[params.multiplied_in(precision)]
-    model = load_model(folder, params, dtype, quantization.config(compute))
+    if quantized is not None and not torch.cuda.is_available():
+        model = load_kept(quantized, params, quantization, compute)
+    else:  # on a GPU that takes seconds, and no kept base has been tried there
+        model = load_quantized(folder, params, quantization, compute)
     quantization = quantization.recorded(model)
-    quantization.require_readable(model)
     quantization.keep_trainable(model)
     return prepare_model_for_kbit_training(
         model, use_gradient_checkpointing=params.gradient_checkpointing

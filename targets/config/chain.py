@@ -25,6 +25,11 @@ Json = dict[str, JsonValue]
 _HELD_OUT = {role for role, source in ROLES.items() if source.held_out}
 
 
+def kept_base_step(training: str) -> str:
+    """Return the name of the step that quantizes the base of the pass ``training``."""
+    return f"base-{training}"
+
+
 @dataclass(frozen=True)
 class _Call:
     """A pass or check with its validated parameters."""

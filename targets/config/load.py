@@ -24,7 +24,7 @@ from pipeline.data.constraint import constraint_problems
 from pipeline.reading.files import UnreadableError
 from pipeline.reading.parquet_file import require_parquet
 from targets.config.adapter_folder import adapter_folder_problems, merge_only_problems
-from targets.config.chain import Chain, CheckCall, PassCall
+from targets.config.chain import Chain, CheckCall, PassCall, kept_base_step
 from targets.config.chain_reader import ChainReader
 from targets.config.data import (
     fetch_step,
@@ -440,7 +440,7 @@ class _Loader:
         # A missing data set may be one that was removed above because it is invalid.
         for mistake in mistakes(self._config.data) if self._sound.whole else ():
             self._problem(*mistake)
-        self._names_of_rows_steps()
+        self._names_of_added_steps()
         main = main_data(self._config.data)
         files = {}
         for name, spec in self._config.data.items():
@@ -519,14 +519,18 @@ class _Loader:
             self._data_problem(name, files[problem.file], problem) for problem in row_problems
         )
 
-    def _names_of_rows_steps(self) -> None:
+    def _names_of_added_steps(self) -> None:
         data = self._config.data.items()
         steps = {rows_step(name) for name, spec in data if spec.is_made}
         steps |= {fetch_step(name) for name, spec in data if spec.source is not None}
         steps |= set(map(tokens_step, self._config.passes))
+        self._taken_names(steps, "makes rows")
+        self._taken_names(set(map(kept_base_step, self._config.passes)), "quantizes a base")
+
+    def _taken_names(self, steps: set[str], does: str) -> None:
         for name in steps & {*self._config.passes, *self._config.checks}:
             kind = "passes" if name in self._config.passes else "checks"
-            self._problem("this name is used by the step that makes rows", (kind, name))
+            self._problem(f"this name is used by the step that {does}", (kind, name))
 
     def _data_problem(self, name: str, file: Path, problem: DataProblem) -> Problem:
         """Convert a problem of data: to one in the data file, or at the key of its settings."""

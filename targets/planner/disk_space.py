@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import StepError
-from pipeline.contract.plan import SourceInput, Step
+from pipeline.contract.plan import SourceInput, Step, StepInput
 from pipeline.contract.schema import GGUF_SUFFIX
 from pipeline.contract.space import EstimatesSpace, SpaceEstimate
 from pipeline.onnx.checkpoint import Checkpoint
@@ -16,7 +16,8 @@ from pipeline.passes.base import BasePass
 from targets.cache import CachedStep
 from targets.config.chain import PassCall
 from targets.disk import CACHE_REMEDY, Need
-from targets.planner.build_plan import BuildPlan
+from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.runtimes.runtime import Mount
 
 _LITTLE = 1_000_000
 """Assumed size of small outputs (answers, rows, times), in bytes."""
@@ -84,6 +85,27 @@ def disk_needs(
     )
 
 
+def foreseen(
+    source: StepInput | SourceInput, steps: Sequence[PlannedStep], mounts: Iterable[Mount]
+) -> SpaceEstimate | None:
+    """Return the space of an input as the config and the user's files let expect it, whatever of
+    ``steps`` is cached; ``None`` if that is unknown, as of what a hub gives."""
+    sources = {mount.root: mount.source for mount in mounts}
+    by_name = {planned.step.name: planned for planned in steps}
+
+    def of(source: StepInput | SourceInput) -> SpaceEstimate | None:
+        if isinstance(source, SourceInput):
+            return _of_the_user(_place(source, sources))
+        planned = by_name[source.step]
+        if planned.call is None:
+            return None
+        before = [one for one in planned.step.inputs.values() if isinstance(one, StepInput)]
+        known = {one.step: space for one in before if (space := of(one)) is not None}
+        return _written(planned.step, planned.call, known, sources)
+
+    return of(source)
+
+
 def _cached(cached: CachedStep, implementation: type[BasePass[Any]]) -> SpaceEstimate:
     size = sum(file.bytes for file in cached.result.files)
     if implementation.produces != "checkpoint" or cached.elsewhere:
@@ -110,8 +132,7 @@ def _written(
     inputs = {}
     for role, source in step.inputs.items():
         if isinstance(source, SourceInput):
-            mounted = sources[source.ref.root]
-            inputs[role] = _of_the_user(mounted if mounted.is_file() else mounted / source.ref.path)
+            inputs[role] = _of_the_user(_place(source, sources))
         elif source.step in known:
             inputs[role] = known[source.step]
     if isinstance(call.params, EstimatesSpace):
@@ -127,6 +148,11 @@ def _written(
     ]
     roles = (*alike, *implementation.sources)
     return next((inputs[role] for role in roles if role in inputs), None)
+
+
+def _place(source: SourceInput, sources: Mapping[str, Path]) -> Path:
+    mounted = sources[source.ref.root]
+    return mounted if mounted.is_file() else mounted / source.ref.path
 
 
 def _of_the_user(path: Path) -> SpaceEstimate:

@@ -20,15 +20,18 @@ from pipeline.process.packages import PACKAGES
 from pipeline.run.code_digest import CodeDigests
 from pipeline.run.registry import step_module
 from pipeline.training.base_params import FetchParams
-from pipeline.training.params import TOKENS
+from pipeline.training.params import QUANTIZED, TOKENS
 from targets.cache import Cache, CachedStep, runtime_of
 from targets.config.chain import CheckCall, PassCall
 from targets.config.hub_model import look_at_hub_model
 from targets.config.load import LoadedConfig
+from targets.devices.device import CPU
 from targets.machine import cpu_name, threads
 from targets.place import Place
 from targets.planner.build_plan import BuildPlan, PlannedStep
+from targets.planner.disk_space import foreseen
 from targets.planner.history import History
+from targets.planner.kept_base import SMALL_BASE, kept_base_call
 from targets.planner.keys import Facts, facts_of, key_of
 from targets.planner.known_code import KnownCode
 from targets.planner.notes import note_on_tools, plan_notes
@@ -110,6 +113,7 @@ class Planner:
                     unscaled = newest["checkpoint"]
             inputs |= self._enforced_check_inputs(call, newest, merge)
             inputs |= self._tokens(call, newest)
+            inputs |= self._kept_base(call, newest)
             produced = self._add_pass(call.name, call, inputs)
             if "onnx" not in consumed.values():
                 built_from = newest.get("checkpoint")
@@ -250,6 +254,20 @@ class Planner:
         if making is None:
             return {}
         return {TOKENS: self._add_pass(making.name, making, {"model": newest["checkpoint"]})}
+
+    def _kept_base(self, call: PassCall, newest: Mapping[Kind, Input]) -> dict[str, Input]:
+        """Return the base in 4 bits for a training over such; nothing where it quantizes it
+        itself: on a GPU, in seconds."""
+        device = self._training_device
+        making = kept_base_call(call)
+        if making is None or (device.kind != CPU and device.here):
+            return {}
+        base = newest["checkpoint"]
+        mounts = (*self._files.mounts, *self._package_mounts)
+        space = foreseen(base, self._steps, mounts)
+        if space is not None and space.kept <= SMALL_BASE:
+            return {}
+        return {QUANTIZED: self._add_pass(making.name, making, {"model": base})}
 
     def _has_many_rows(self, data: DataInput) -> bool:
         """Return whether making tokens of ``data`` is worth a step; of rows that a step makes, that

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from targets.remote.shared_cache import SharedCache
 
 SHARED = "cached (shared)"
-_MADE_SOON: tuple[Kind, ...] = ("checkpoint", "tokens")
+_MADE_SOON: tuple[Kind, ...] = ("checkpoint", "tokens", "quantized")
 """What is large, and made in minutes where no training makes it."""
 _LEFT_BEHIND = {str(role) for role, source in ROLES.items() if not source.travels}
 
@@ -94,7 +94,7 @@ def travels(planned: PlannedStep, plan: BuildPlan, checkpoints: bool) -> bool:
 
     What a hub gave does not: the hub decides who may have it. Nor does a checkpoint that was merged
     or converted: it is as large as the model, and made in minutes from what travels; nor do tokens
-    of rows. What was trained does, and what the build is for.
+    of rows, or a base in 4 bits. What was trained does, and what the build is for.
     """
     if checkpoints or planned.step.name == plan.artifact:
         return True
@@ -103,7 +103,7 @@ def travels(planned: PlannedStep, plan: BuildPlan, checkpoints: bool) -> bool:
 
 def may_stay(planned: PlannedStep, plan: BuildPlan) -> bool:
     """Return whether the output of a step may stay on the system that makes it: a checkpoint that
-    is merged or converted there, or that comes from a hub, and tokens of rows."""
+    is merged or converted there, or that comes from a hub, a base in 4 bits, and tokens of rows."""
     return planned.step.name != plan.artifact and _is_made_soon(planned)
 
 

@@ -204,6 +204,7 @@ SERVING = {"serve"}
         ("contract/data_spec.py", PREPARING | ASKING | {"generate", "read", "rows", "tune"}),
         # The parts of a build.
         ("training/finetune.py", ALL_OF_TRAINING),
+        ("training/four_bit_base.py", ALL_OF_TRAINING | {"quantize_base"}),
         ("training/pretraining.py", {"pretrain"}),
         ("training/merging.py", {"adapted_reference", "merge", "merged_builder"}),
         ("builder/matrices.py", {"float_reference", "merged_builder", "model_builder", "tune"}),
@@ -222,7 +223,7 @@ def test_a_change_of_a_module_makes_these_again(module: str, retrained: set[str]
     assert moved - SERVING == retrained
 
 
-@pytest.mark.parametrize("name", ["pretrain", "fetch", "merge", "import_onnx"])
+@pytest.mark.parametrize("name", ["pretrain", "fetch", "merge", "import_onnx", "quantize_base"])
 def test_what_needs_no_rows_reads_no_module_of_data(name: str) -> None:
     folders = {path.parent.name for path in CodeDigests().files(step_module("pass", name))}
     assert "data" not in folders
