@@ -1,5 +1,5 @@
-"""The pages of figures, ``docs/measured.md``, ``docs/scale.md`` and ``docs/growth.md``: made by
-commands alone.
+"""The pages of figures, ``docs/measured.md``, ``docs/scale.md``, ``docs/growth.md`` and
+``docs/peers.md``: made by commands alone.
 
 A section is what one command measured. It begins with one line that names the command, the day,
 the machine and the commit, and the next run of that command replaces it.
@@ -24,6 +24,7 @@ DOCS = PROJECT / "docs"
 MEASURED = DOCS / "measured.md"
 SCALE = DOCS / "scale.md"
 GROWTH = DOCS / "growth.md"
+PEERS = DOCS / "peers.md"
 PICTURE = DOCS / "summary.svg"
 _GROWTH_PICTURES = "growth-*.svg"
 NO_AIM = "–"
@@ -57,6 +58,22 @@ Every section makes one thing larger, and is what one command measured: its firs
 command, the day, the machine and the commit. Where time grows in proportion to the size, the last
 column stays at 1; what is there at any size, as the start of a process, brings it below. Pictures
 are logarithmic both ways. Memory is in MB of 10^6 bytes.
+""",
+    PEERS.name: """\
+# Beside every peer
+
+Every section is what one command measured: its first line names the command, the day, the machine
+and the commit. `./nox -s bench-peers` makes the files of every peer from the same model: Quern's
+int4 artifact as `[passes.model_builder]` makes it by default, and as `[passes.tune]` chooses it for
+this machine; that of the plain model builder of ONNX Runtime GenAI with its defaults, which Olive
+calls as well; llama.cpp's files of the types `Q4_0` and `Q4_K_M`, quantized and asked by the
+library that node-llama-cpp ships; and OpenVINO's, exported by optimum-intel with
+`--weight-format int4 --group-size-fallback adjust`. All are asked the same token ids, greedily, for
+exactly as many tokens. Each is left at its defaults but for the number of threads: Quern's is all
+cores, the plain builder's half of them.
+
+The weights of the large model are random: its speed, size and memory mean something, and what it
+says does not, so that there is no perplexity.
 """,
 }
 
@@ -112,7 +129,7 @@ def commit() -> str:
     figures was changed since, and ``unknown-dirty`` outside of a repository."""
     git = ["git", "-C", str(PROJECT)]
     head = _output([*git, "rev-parse", "--short=12", "HEAD"])
-    made = (MEASURED, SCALE, GROWTH, PICTURE, GROWTH.with_name(_GROWTH_PICTURES))
+    made = (MEASURED, SCALE, GROWTH, PEERS, PICTURE, GROWTH.with_name(_GROWTH_PICTURES))
     pages = [f":(exclude){path.relative_to(PROJECT)}" for path in made]
     changed = _output([*git, "status", "--porcelain", "--", ".", *pages])
     return f"{head or 'unknown'}-dirty" if changed or not head else head
