@@ -18,11 +18,17 @@ from tests.benchmarks.peers.subjects import Subject
 from tests.benchmarks.scale.environments import ensure_environment
 from tests.benchmarks.scale.world import World
 
-TUNE_SECONDS = 300
 _UNTUNED = '[passes.model_builder]\nprecision = "int4"\n'
-_TUNED = f'[passes.tune]\nprecision = "int4"\nmax_seconds = {TUNE_SECONDS}\n'
-_RANDOM = 'finalists = 1\n[passes.tune.space]\nalgorithm = ["default"]\n'
-"""Of random weights no closeness can be asked, so that the fastest is what there is to find."""
+_TUNED = """\
+[passes.tune]
+precision = "int4"
+finalists = {finalists}
+rounds = 3
+[passes.tune.space]
+block_size = [32, 64, 128]
+algorithm = ["{algorithm}"]
+"""
+"""Few minutes. Of random weights no closeness can be asked, so that the fastest form is sought."""
 _OPENVINO = (
     *("--task", "text-generation-with-past", "--weight-format", "int4"),
     *("--group-size-fallback", "adjust"),
@@ -55,7 +61,9 @@ def _untuned(world: World, subject: Subject) -> Peer:
 
 
 def _tuned(world: World, subject: Subject) -> Peer:
-    return _built(world, subject, "tuned", _TUNED + ("" if subject.real else _RANDOM))
+    finalists, algorithm = (2, "k_quant") if subject.real else (1, "default")
+    passes = _TUNED.format(finalists=finalists, algorithm=algorithm)
+    return _built(world, subject, "tuned", passes)
 
 
 def _built(world: World, subject: Subject, name: str, passes: str) -> Peer:
