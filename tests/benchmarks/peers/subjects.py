@@ -37,19 +37,23 @@ class Subject:
     gguf: Path
     """What llama.cpp quantizes."""
     ids: Sequence[int]
-    """Of what is read: prompts are its beginning."""
+    """Of what is read."""
     real: bool
 
     @property
     def warm(self) -> Sequence[int]:
         """Return a short prompt."""
-        return self.ids[:_WARM]
+        return self.ids[SHORT + LONG :][:_WARM]
 
     def questions(self, threads: int) -> Sequence[Question]:
-        """Return what is asked with so many threads: of a large model, not everything with one."""
+        """Return what is asked with so many threads: of a large model, not everything with one.
+
+        No prompt begins like another: some libraries remember what they read.
+        """
+        short, long = self.ids[:SHORT], self.ids[SHORT : SHORT + LONG]
         if self.real or threads > 1:
-            return (Question(self.ids[:SHORT], MANY), Question(self.ids[:LONG], FEW))
-        return (Question(self.ids[:SHORT], FEW),)
+            return (Question(short, MANY), Question(long, FEW))
+        return (Question(short, FEW),)
 
     @property
     def texts(self) -> Sequence[Sequence[int]]:
@@ -88,7 +92,7 @@ def phi(world: World) -> Subject:
     folder = kept(world, f"phi3-{layers}", code, make)
     gguf = kept(world, f"phi3-{layers}-gguf", code, convert) / "model.gguf"
     title = f"Phi-3-mini's shape, {layers} layers"
-    ids = [100 + place % 1000 for place in range(LONG)]
+    ids = [100 + place for place in range(SHORT + LONG + _WARM)]
     return Subject(f"phi3-{layers}", title, folder, folder, gguf, ids, False)
 
 

@@ -80,6 +80,16 @@ def test_what_is_asked_travels_as_json() -> None:
     assert asked.room == 9
 
 
+@pytest.mark.parametrize(("real", "threads", "asked"), [(True, 1, 2), (False, 2, 2), (False, 1, 1)])
+def test_no_prompt_begins_like_another(real: bool, threads: int, asked: int) -> None:
+    subject = Subject("x", "X", Path(), Path(), Path(), list(range(9000)), real)
+    questions = subject.questions(threads)
+    prompts = [subject.warm, *(question.prompt for question in questions)]
+    assert [len(prompt) for prompt in prompts] == [8, SHORT, LONG][: asked + 1]
+    assert len({prompt[0] for prompt in prompts}) == asked + 1
+    assert [len(text) for text in subject.texts] == ([512] * 16 if real else [])
+
+
 def test_a_text_is_read_in_parts_that_make_it_up() -> None:
     text = list(range(300))
     parts = list(chunks(text))
