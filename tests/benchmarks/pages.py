@@ -74,6 +74,20 @@ threads: Quern's is all cores, the plain builder's half of them.
 
 The weights of the large model are random: its speed, size and memory mean something, and what it
 says does not, so that there is no perplexity.
+
+Where others are ahead, this is why, and what ONNX Runtime would have to change:
+
+- Prompts, and memory while one is read: the graph computes the output layer for every token of a
+  prompt, llama.cpp for the last alone. `prune_lm_head = true` of `[passes.model_builder]` does the
+  same, and takes away what checks read texts by; a graph that is told at run time which tokens'
+  logits are wanted would do both.
+- Size: scales of int4 blocks are in fp32 beside activations in fp32, in llama.cpp in half
+  precision; `MatMulNBits` would have to take such scales beside fp32 on a CPU.
+- Perplexity of models that tie their embedding: the model builder shares one int4 matrix between
+  embedding and output layer, while llama.cpp keeps that one in eight bits, and OpenVINO too.
+  `algorithm = "k_quant_last"` keeps it in int8 as well. `Q4_K_M` has more bits for other matrices:
+  most of SmolLM2's are in five, since their rows do not fill blocks of 256.
+- Keys and values: in fp32, in llama.cpp in half precision, in OpenVINO in eight bits.
 """,
 }
 
