@@ -15,6 +15,7 @@ from tests.benchmarks.example import built
 from tests.benchmarks.peers.environments import openvino
 from tests.benchmarks.peers.llama_package import RELEASE, llama_cpp
 from tests.benchmarks.peers.making import kept, run, run_measured
+from tests.benchmarks.peers.programs.libllama import PLACE
 from tests.benchmarks.peers.subjects import Subject
 from tests.benchmarks.scale.environments import ensure_environment
 from tests.benchmarks.scale.world import World
@@ -95,7 +96,7 @@ def _plain(world: World, subject: Subject) -> Peer:
 def _llama(kind: str) -> Callable[[World, Subject], Peer]:
     def peer(world: World, subject: Subject) -> Peer:
         libraries = llama_cpp(world.cache)
-        variables = {"LLAMA_CPP": str(libraries)}
+        variables = {PLACE: str(libraries)}
 
         def make(out: Path) -> None:
             world.say(f"quantizing {subject.name} to {kind}")
@@ -110,7 +111,7 @@ def _llama(kind: str) -> Callable[[World, Subject], Peer]:
 
 
 def _given(world: World, subject: Subject) -> Peer:
-    variables = {"LLAMA_CPP": str(llama_cpp(world.cache))}
+    variables = {PLACE: str(llama_cpp(world.cache))}
     return Peer("llama_cpp", world.python(), subject.gguf, variables)
 
 

@@ -1,19 +1,18 @@
-"""``python -m tests.benchmarks.peers.programs.gguf_quantize IN OUT TYPE``: what `llama-quantize`
-does. The library's folder is in ``LLAMA_CPP``."""
+"""``python -m tests.benchmarks.peers.programs.gguf_quantize IN OUT TYPE``: what
+`llama-quantize` does."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
-from pathlib import Path
 
 from tests.benchmarks.peers.programs.libllama import FTYPES, library
 
 
 def main(source: str, out: str, name: str) -> None:
     """Write the file ``out``."""
-    llama = library(Path(os.environ["LLAMA_CPP"]))
+    llama = library()
     params = llama.llama_model_quantize_default_params()
     params.ftype = FTYPES[name]
     params.allow_requantize = True

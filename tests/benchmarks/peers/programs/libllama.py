@@ -8,10 +8,13 @@ that the library's own defaults are held against known ones before anything else
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
 
+PLACE = "LLAMA_CPP"
+"""The variable that says in which folder the library is."""
 FTYPES = {"Q4_0": 2, "Q4_K_M": 15}
 """By the names that its users know."""
 _QUIET = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)(lambda *_: None)
@@ -141,8 +144,9 @@ _KNOWN = {"n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "type_k": 1, "type_v":
 """Of a context: half precision for keys and values."""
 
 
-def library(folder: Path) -> Any:
-    """Return the library in ``folder``, with the kernels that suit this CPU best."""
+def library() -> Any:
+    """Return the library, with the kernels that suit this CPU best."""
+    folder = Path(os.environ[PLACE])
     ggml = _loaded(folder, "libggml")
     ggml.ggml_backend_load_all_from_path(str(folder).encode())
     found = _loaded(folder, "libllama")

@@ -1,4 +1,4 @@
-"""Asks a GGUF file through llama.cpp; the library's folder is in ``LLAMA_CPP``."""
+"""Asks a GGUF file through llama.cpp."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LlamaCpp:
     """The model in a context with llama.cpp's defaults."""
 
     def __init__(self, model: Path, asked: Asked) -> None:
-        self._library = library(Path(os.environ["LLAMA_CPP"]))
+        self._library = library()
         loaded = self._library.llama_model_load_from_file(
             os.fsencode(model), self._library.llama_model_default_params()
         )
