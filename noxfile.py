@@ -288,6 +288,12 @@ def bench_checks(session: nox.Session) -> None:
     command(session, module="tests.benchmarks.checks")
 
 
+@nox.session(name="bench-peers")
+def bench_peers(session: nox.Session) -> None:
+    """Measure the artifact beside every peer: plain builder, llama.cpp, OpenVINO."""
+    command(session, module="tests.benchmarks.peers")
+
+
 @nox.session(name="bench-scale")
 def bench_scale(session: nox.Session) -> None:
     """Measure what a model of full size costs, beside the plain library calls."""

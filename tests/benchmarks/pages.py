@@ -1,5 +1,5 @@
-"""The pages of figures, ``docs/measured.md``, ``docs/scale.md`` and ``docs/growth.md``: made by
-commands alone.
+"""The pages of figures, ``docs/measured.md``, ``docs/scale.md``, ``docs/growth.md`` and
+``docs/peers.md``: made by commands alone.
 
 A section is what one command measured. It begins with one line that names the command, the day,
 the machine and the commit, and the next run of that command replaces it.
@@ -24,6 +24,7 @@ DOCS = PROJECT / "docs"
 MEASURED = DOCS / "measured.md"
 SCALE = DOCS / "scale.md"
 GROWTH = DOCS / "growth.md"
+PEERS = DOCS / "peers.md"
 PICTURE = DOCS / "summary.svg"
 _GROWTH_PICTURES = "growth-*.svg"
 NO_AIM = "–"
@@ -57,6 +58,36 @@ Every section makes one thing larger, and is what one command measured: its firs
 command, the day, the machine and the commit. Where time grows in proportion to the size, the last
 column stays at 1; what is there at any size, as the start of a process, brings it below. Pictures
 are logarithmic both ways. Memory is in MB of 10^6 bytes.
+""",
+    PEERS.name: """\
+# Beside every peer
+
+Every section is what one command measured: its first line names the command, the day, the machine
+and the commit. `./nox -s bench-peers` makes the files of every peer from the same model: Quern's
+int4 artifact as `[passes.model_builder]` makes it by default, and as `[passes.tune]` chooses it for
+this machine among blocks of 32, 64 and 128 weights; that of the plain model builder of ONNX Runtime
+GenAI with its defaults, which Olive calls as well; llama.cpp's files of the types `Q4_0` and
+`Q4_K_M`, quantized and asked by the library that node-llama-cpp ships; and OpenVINO's, exported by
+optimum-intel with `--weight-format int4 --group-size-fallback adjust`. All are asked the same token
+ids, greedily, for exactly as many tokens. Each is left at its defaults but for the number of
+threads: Quern's is all cores, the plain builder's half of them.
+
+The weights of the large model are random: its speed, size and memory mean something, and what it
+says does not, so that there is no perplexity.
+
+Where others are ahead, this is why, and what ONNX Runtime would have to change:
+
+- Prompts, and memory while one is read: the graph computes the output layer for every token of a
+  prompt, llama.cpp for the last alone. `prune_lm_head = true` of `[passes.model_builder]` does the
+  same, and takes away what checks read texts by; a graph that is told at run time which tokens'
+  logits are wanted would do both.
+- Size: scales of int4 blocks are in fp32 beside activations in fp32, in llama.cpp in half
+  precision; `MatMulNBits` would have to take such scales beside fp32 on a CPU.
+- Perplexity of models that tie their embedding: the model builder shares one int4 matrix between
+  embedding and output layer, while llama.cpp keeps that one in eight bits, and OpenVINO too.
+  `algorithm = "k_quant_last"` keeps it in int8 as well. `Q4_K_M` has more bits for other matrices:
+  most of SmolLM2's are in five, since their rows do not fill blocks of 256.
+- Keys and values: in fp32, in llama.cpp in half precision, in OpenVINO in eight bits.
 """,
 }
 
@@ -112,7 +143,7 @@ def commit() -> str:
     figures was changed since, and ``unknown-dirty`` outside of a repository."""
     git = ["git", "-C", str(PROJECT)]
     head = _output([*git, "rev-parse", "--short=12", "HEAD"])
-    made = (MEASURED, SCALE, GROWTH, PICTURE, GROWTH.with_name(_GROWTH_PICTURES))
+    made = (MEASURED, SCALE, GROWTH, PEERS, PICTURE, GROWTH.with_name(_GROWTH_PICTURES))
     pages = [f":(exclude){path.relative_to(PROJECT)}" for path in made]
     changed = _output([*git, "status", "--porcelain", "--", ".", *pages])
     return f"{head or 'unknown'}-dirty" if changed or not head else head

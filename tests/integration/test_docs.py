@@ -70,6 +70,7 @@ LEAST = {
         './nox -s bench-shared -- --megabytes 20 --cache "$QUERN_CACHE" --out dist/measured.md'
     ),
     "./nox -s bench-training": "./nox -s bench-training -- --rounds 1 --out dist/measured.md",
+    "./nox -s bench-peers": "./nox -s bench-peers -- --help",
     "./nox -s bench-scale": ("./nox -s bench-scale -- --only merge --layers 0 --out dist/scale.md"),
     # The lock of linux/arm64 needs PyTorch's own index, which is not reached from everywhere.
     "./nox -s lock": "./nox -s lock -- --target directml",

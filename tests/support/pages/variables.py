@@ -17,9 +17,10 @@ _NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
 _NOT_TOLD = {
     *("PATH", "SYSTEMROOT", "COMSPEC", "OPENBLAS_CORETYPE"),
     *("QUERN_GIVEN_GPUS", "QUERN_MACHINE", "QUERN_REACHED", "RANK", "LOCAL_RANK"),
+    "LLAMA_CPP",
 }
-"""What every process has, a toolchain sets (``targets/*.toml``), or one process of a step tells
-those that it starts; nobody sets them for Quern."""
+"""What every process has, a toolchain sets (``targets/*.toml``), or one process of a step or a
+benchmark tells those that it starts; nobody sets them for Quern."""
 _IN_FAMILIES = ("PIP_",)
 """Libraries that make the names of their variables while they run: what these begin with."""
 

@@ -248,7 +248,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit_all(tmp_path)
     monkeypatch.setattr(pages, "PROJECT", tmp_path)
     monkeypatch.setattr(pages, "DOCS", tmp_path / "docs")
-    for name in ("MEASURED", "SCALE", "GROWTH", "PICTURE"):
+    for name in ("MEASURED", "SCALE", "GROWTH", "PEERS", "PICTURE"):
         monkeypatch.setattr(pages, name, tmp_path / "docs" / getattr(pages, name).name)
     return tmp_path
 
@@ -278,6 +278,6 @@ def test_without_a_repository_no_commit_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PROJECT", tmp_path)
-    for name in ("MEASURED", "SCALE", "GROWTH", "PICTURE"):
+    for name in ("MEASURED", "SCALE", "GROWTH", "PEERS", "PICTURE"):
         monkeypatch.setattr(pages, name, tmp_path / "docs" / name)
     assert pages.commit() == "unknown-dirty"

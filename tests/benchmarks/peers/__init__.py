@@ -1,0 +1,1 @@
+"""The artifact beside every peer, in one run: ``nox -s bench-peers``."""
