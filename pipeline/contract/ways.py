@@ -7,6 +7,7 @@ read what several ways have made. :func:`of_way` leaves one of them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -21,6 +22,27 @@ _OF = "@"  # in no name of a role, and in no name that a config may give
 _AND = "+"
 
 T = TypeVar("T")
+
+PASSES = "passes"
+"""The axis of a search space whose values are ways."""
+
+
+class ChoosesWays(ABC):
+    """Parameters of a step that chooses among ways."""
+
+    @property
+    @abstractmethod
+    def ways(self) -> tuple[Way, ...]:
+        """Return the ways, that of the start first, each with its passes in their order."""
+
+    @property
+    @abstractmethod
+    def asked_ways(self) -> tuple[Sequence[str], ...]:
+        """Return the ways as the config names them; none if it leaves out no pass."""
+
+    @abstractmethod
+    def has_build_in(self, way: Way) -> bool:
+        """Return whether there is a build that suits all passes of ``way``."""
 
 
 def way_name(way: Sequence[str]) -> str:

@@ -14,9 +14,9 @@ from pydantic import JsonValue
 
 from pipeline.contract.kinds import Kind
 from pipeline.contract.step import Inputs
-from pipeline.contract.ways import of_way
+from pipeline.contract.ways import PASSES, of_way
 from pipeline.passes.base import BasePass
-from pipeline.tuning.params import PASSES, Point, TuneParams
+from pipeline.tuning.params import Point, TuneParams
 
 if TYPE_CHECKING:
     from pipeline.tuning.summary import TuningSummary

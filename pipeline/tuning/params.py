@@ -15,7 +15,7 @@ from pipeline.builder.session_options import SessionOption, SessionValue, proble
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.schema import Size, parse_bytes
 from pipeline.contract.space import SpaceEstimate
-from pipeline.contract.ways import WAY, Way
+from pipeline.contract.ways import PASSES, WAY, ChoosesWays, Way
 
 Point = dict[str, JsonValue]
 """One point of a search space: a value for each parameter that is searched over."""
@@ -30,9 +30,6 @@ _BUILT: Mapping[str, tuple[JsonValue, ...]] = {
     "mixed_precision": (),
 }
 """Parameters of the model builder that can be searched over, with their default values."""
-
-PASSES = "passes"
-"""The axis of the passes that a build uses."""
 
 _QUANTIZED = ("int4", "int8")
 _SEEN = 64
@@ -108,7 +105,7 @@ class LimitCheck(Frozen):
     params: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class TuneParams(ModelBuilderParams):
+class TuneParams(ModelBuilderParams, ChoosesWays):
     """Fixed parameters as of ``model_builder``, the search space, and how it is searched. Only
     choices within the limits of the config's ``quantization`` and ``quality`` checks are
     accepted."""
@@ -214,6 +211,11 @@ class TuneParams(ModelBuilderParams):
         every = tuple(self.quantizers)
         asked = self.space.passes or (every,)
         return tuple(tuple(name for name in every if name in names) for names in asked)
+
+    @property
+    def asked_ways(self) -> tuple[Way, ...]:
+        """See :class:`ChoosesWays`."""
+        return self.space.passes
 
     def way_at(self, point: Point) -> Way:
         """Return the way of ``point``."""

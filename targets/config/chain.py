@@ -15,10 +15,9 @@ from pipeline.checks.base import BaseCheck
 from pipeline.contract.frozen import Frozen
 from pipeline.contract.kinds import Kind
 from pipeline.contract.roles import ROLES, Role
-from pipeline.contract.ways import Way
+from pipeline.contract.ways import ChoosesWays, Way
 from pipeline.passes.base import BasePass
 from pipeline.training.layerwise_params import LayerwiseParams
-from pipeline.tuning.params import TuneParams
 
 Json = dict[str, JsonValue]
 
@@ -91,7 +90,7 @@ class PassCall(_Call):
         """Return the ways among which it chooses, by the passes that each uses; none if it leaves
         out no pass."""
         params = self.params
-        return params.ways if isinstance(params, TuneParams) and params.space.passes else ()
+        return params.ways if isinstance(params, ChoosesWays) and params.asked_ways else ()
 
 
 @dataclass(frozen=True)

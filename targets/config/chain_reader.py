@@ -10,8 +10,8 @@ from pipeline.builder.params import ModelBuilderParams
 from pipeline.contract.roles import ROLES, Role
 from pipeline.contract.schema import GGUF_SUFFIX, HUB_PREFIX, BuildConfig, StepTable
 from pipeline.contract.suggest import did_you_mean
+from pipeline.contract.ways import ChoosesWays
 from pipeline.run.registry import check_types, load_check, replacement_hint
-from pipeline.tuning.params import TuneParams
 from targets.config.chain import Chain, CheckCall, Json, PassCall
 from targets.config.data import main_data
 from targets.config.documents import Sound
@@ -335,7 +335,7 @@ def _held_to(call: PassCall, checks: Sequence[CheckCall]) -> PassCall:
 
 def _after(earlier: Sequence[PassCall], call: PassCall) -> PassCall:
     """Return ``call`` with what the ``earlier`` passes work for, if it may choose among them."""
-    if not isinstance(call.params, TuneParams):
+    if not isinstance(call.params, ChoosesWays):
         return call
     quantizers = {one.name: one.quantizer for one in earlier if one.quantizer is not None}
     return replace(call, params=call.params.model_copy(update={"quantizers": quantizers}))

@@ -12,7 +12,7 @@ from pipeline.checks.rebuild import RebuildParams
 from pipeline.contract.data_spec import DataSpec
 from pipeline.contract.kinds import ARTIFACT_WORDS, CHOICES, Kind
 from pipeline.contract.suggest import did_you_mean
-from pipeline.tuning.params import PASSES, TuneParams
+from pipeline.contract.ways import PASSES, ChoosesWays
 from targets.config.chain import Chain, PassCall
 from targets.config.source_map import KeyPath
 
@@ -46,10 +46,10 @@ def chain_mistakes(
 def _way_mistakes(choosing: PassCall, chain: Chain) -> Iterator[ChainMistake]:
     """Yield where the ways name other passes than those before that quantize."""
     params, every = choosing.params, {call.name: call for call in chain.passes}
-    assert isinstance(params, TuneParams)  # noqa: S101 - no other pass has ways
+    assert isinstance(params, ChoosesWays)  # noqa: S101 - no other pass has ways
     path = ("passes", choosing.name, "space", PASSES)
     able = [call.name for call in chain.quantizers(choosing)]
-    asked = dict.fromkeys(name for names in params.space.passes for name in names)
+    asked = dict.fromkeys(name for names in params.asked_ways for name in names)
     for name in asked:
         if name not in every:
             yield ChainMistake(
@@ -65,7 +65,7 @@ def _way_mistakes(choosing: PassCall, chain: Chain) -> Iterator[ChainMistake]:
         if name not in asked:
             message = f"no build uses it: it is in no value of {'.'.join(path)}"
             yield ChainMistake(message, ("passes", name), "name it there, or remove it")
-    if len({frozenset(names) for names in params.space.passes}) < len(params.space.passes):
+    if len({frozenset(names) for names in params.asked_ways}) < len(params.asked_ways):
         yield ChainMistake("two of its values name the same passes", path, "remove one")
 
 
@@ -157,7 +157,7 @@ def _misfits(before: PassCall, builder: PassCall, chain: Chain) -> Iterator[Chai
     quantizer, built = before.quantizer, builder.params
     if quantizer is None or not isinstance(built, ModelBuilderParams):
         return
-    if isinstance(built, TuneParams) and built.has_build_in(
+    if isinstance(built, ChoosesWays) and built.has_build_in(
         tuple(call.name for call in chain.quantizers(builder))
     ):
         return

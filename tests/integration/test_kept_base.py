@@ -113,7 +113,8 @@ def test_what_is_kept_is_what_bitsandbytes_makes_of_each_matrix(
         str(int(form.double_quant)),
     )
     layers = int(said.split()[0])
-    assert layers == plans.result(work, "quantize_base").metrics["quantized_layers"] > 7
+    assert layers > 7
+    assert plans.result(work, "quantize_base").metrics["quantized_layers"] == layers
     assert str(material) not in (folder / "config.json").read_text()
 
 
