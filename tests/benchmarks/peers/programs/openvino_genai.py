@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ class OpenVino:
             read += len(part)
         return log_probabilities(np.concatenate(rows)[:-1], text[1:])
 
-    @property
+    @cached_property
     def _compiled(self) -> openvino.CompiledModel:
         return openvino.Core().compile_model(self._file, "CPU", self._threads)
 
