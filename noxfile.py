@@ -207,61 +207,61 @@ def tests_smollm(session: nox.Session) -> None:
 @nox.session(name="bench-smollm")
 def bench_smollm(session: nox.Session) -> None:
     """Measure what a real, pretrained model gives."""
-    command(session, module="tests.benchmarks.smollm")
+    benchmark(session, "smollm")
 
 
 @nox.session(name="bench-asking")
 def bench_asking(session: nox.Session) -> None:
     """Measure what asking a real, pretrained model on a CPU takes."""
-    command(session, module="tests.benchmarks.asking")
+    benchmark(session, "asking")
 
 
 @nox.session(name="bench-training")
 def bench_training(session: nox.Session) -> None:
     """Measure what a training step costs that gives the same bytes on every CPU."""
-    command(session, module="tests.benchmarks.training")
+    benchmark(session, "training")
 
 
 @nox.session(name="bench-example")
 def bench_example(session: nox.Session) -> None:
     """Measure what the shipped example gives, and draw its summary."""
-    command(session, module="tests.benchmarks.example")
+    benchmark(session, "example")
 
 
 @nox.session(name="bench-driver")
 def bench_driver(session: nox.Session) -> None:
     """Measure what the driver and the container cost."""
-    command(session, module="tests.benchmarks.driver")
+    benchmark(session, "driver")
 
 
 @nox.session(name="bench-commands")
 def bench_commands(session: nox.Session) -> None:
     """Measure what commands cost that have nothing to do."""
-    command(session, module="tests.benchmarks.commands")
+    benchmark(session, "commands")
 
 
 @nox.session(name="bench-data")
 def bench_data(session: nox.Session) -> None:
     """Measure what many rows cost."""
-    command(session, module="tests.benchmarks.data")
+    benchmark(session, "data")
 
 
 @nox.session(name="bench-growth")
 def bench_growth(session: nox.Session) -> None:
     """Measure and draw how time and memory grow with rows, weights, targets and builds at once."""
-    command(session, module="tests.benchmarks.growth", lock_file="requirements-bench.lock")
+    benchmark(session, "growth")
 
 
 @nox.session(name="bench-job")
 def bench_job(session: nox.Session) -> None:
     """Measure a job on a fresh machine, from its clone to the artifact."""
-    command(session, module="tests.benchmarks.fresh_job")
+    benchmark(session, "fresh_job")
 
 
 @nox.session(name="bench-installed")
 def bench_installed(session: nox.Session) -> None:
     """Measure what it takes from an empty folder with only Python to an answer."""
-    command(session, module="tests.benchmarks.installed")
+    benchmark(session, "installed")
 
 
 @nox.session(name="bench-systems")
@@ -279,25 +279,25 @@ def bench_shared(session: nox.Session) -> None:
 @nox.session(name="bench-coverage")
 def bench_coverage(session: nox.Session) -> None:
     """Simulate how often the intervals of reports hold what they should."""
-    command(session, module="tests.benchmarks.coverage")
+    benchmark(session, "coverage")
 
 
 @nox.session(name="bench-checks")
 def bench_checks(session: nox.Session) -> None:
     """Measure the checks of one build again and again: a clean one must always pass."""
-    command(session, module="tests.benchmarks.checks")
+    benchmark(session, "checks")
 
 
 @nox.session(name="bench-peers")
 def bench_peers(session: nox.Session) -> None:
     """Measure the artifact beside every peer: plain builder, llama.cpp, OpenVINO."""
-    command(session, module="tests.benchmarks.peers")
+    benchmark(session, "peers")
 
 
 @nox.session(name="bench-scale")
 def bench_scale(session: nox.Session) -> None:
     """Measure what a model of full size costs, beside the plain library calls."""
-    command(session, module="tests.benchmarks.scale")
+    benchmark(session, "scale")
 
 
 @nox.session
@@ -370,6 +370,11 @@ def is_shell_script(file: Path) -> bool:
         return False
     with file.open("rb") as opened:
         return re.match(rb"#!.*\b(ba|da|k)?sh\b", opened.readline(100)) is not None
+
+
+def benchmark(session: nox.Session, name: str) -> None:
+    """Run a benchmark with what intervals and plots take."""
+    command(session, module=f"tests.benchmarks.{name}", lock_file="requirements-bench.lock")
 
 
 def command(

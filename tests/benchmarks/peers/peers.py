@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.contract.sha256 import sha256_of_file
 from pipeline.run.registry import check_types
+from targets.cli.options import PROJECT
 from targets.errors import QuernError
 from targets.toolchain.requirements import read_lock
 from tests.benchmarks.example import built
@@ -31,6 +32,19 @@ block_size = [32, 64, 128]
 algorithm = ["{algorithm}"]
 """
 """It takes a few minutes. No limit holds the choice: what it costs stands beside it."""
+_ROUNDED = """\
+[data]
+path = {path}
+template = "{{text}}"
+split = {{ eval = 0, validation = 0 }}
+[passes.gptq]
+[passes.model_builder]
+algorithm = "k_quant_last"
+"""
+_LOOKED_AT = PROJECT / "configs" / "base" / "stories-2.txt"
+"""What `gptq` looks at: other stories than those whose perplexity is taken."""
+_TOGETHER = 4
+"""Its paragraphs that are one row."""
 _OPENVINO = (
     *("--task", "text-generation-with-past", "--weight-format", "int4"),
     *("--group-size-fallback", "adjust"),
@@ -64,6 +78,17 @@ def _tuned(world: World, subject: Subject) -> Peer:
     finalists, algorithm = (2, "k_quant") if subject.real else (1, "default")
     passes = _TUNED.format(finalists=finalists, algorithm=algorithm)
     return _built(world, subject, "tuned", passes)
+
+
+def _rounded(world: World, subject: Subject) -> Peer:
+    paragraphs = _LOOKED_AT.read_text("utf-8").split("\n\n")
+    firsts = range(0, len(paragraphs), _TOGETHER)
+    texts = ["\n\n".join(paragraphs[first : first + _TOGETHER]) for first in firsts]
+    rows = world.scratch / f"{_LOOKED_AT.stem}.jsonl"
+    rows.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts), "utf-8")
+    passes = _ROUNDED.format(path=json.dumps(str(rows)))
+    note = f"`gptq` looked at {len(texts)} rows of `{_LOOKED_AT.relative_to(PROJECT)}`"
+    return replace(_built(world, subject, "rounded", passes), note=note)
 
 
 def _built(world: World, subject: Subject, name: str, passes: str) -> Peer:
@@ -140,6 +165,8 @@ PEERS: Mapping[str, Callable[[World, Subject], Peer]] = {
     "OpenVINO GenAI": _openvino,
 }
 """By the names that the page has."""
+ROUNDED = "Quern, gptq"
+"""The real model only: random weights have nothing to keep."""
 GIVEN = "llama.cpp Q4_1"
 """The real model's own file, in which nothing more is lost."""
 IN_TORCH = "transformers, fp32"
@@ -147,7 +174,7 @@ IN_TORCH = "transformers, fp32"
 
 def peers_of(subject: Subject) -> Mapping[str, Callable[[World, Subject], Peer]]:
     """Return what is asked on ``subject``."""
-    return {**PEERS, GIVEN: _given} if subject.real else PEERS
+    return {**PEERS, ROUNDED: _rounded, GIVEN: _given} if subject.real else PEERS
 
 
 def in_torch(world: World, subject: Subject) -> Peer:
