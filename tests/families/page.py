@@ -22,8 +22,9 @@ settings with all that is peculiar to them. `./nox -s tests-families` fine-tunes
 holds.
 
 - **proven**: no check fails, artifact and model agree on the logits of the same texts, and the
-  runtime has the ids that transformers has for a chat. For cuda and directml this is shown through
-  the CPU provider; what only the device can show is `unverified`.
+  runtime has the ids that transformers has for a chat. For cuda, directml and webgpu this is
+  shown through the CPU provider; what only the device can show is `unverified`. The
+  provider of webgpu generates too, on the CPU through SwiftShader.
 - **built**: no check fails, but the graph has something that only its device can run.
 - **refused**: the plan says why, before anything is trained.
 

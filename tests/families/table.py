@@ -47,7 +47,8 @@ PROVEN = Result("proven")
 _ON_DEVICE = Result(
     "built", "only the device has norms of queries and keys within GroupQueryAttention"
 )
-TARGETS = ("cpu", "cuda", "directml")
+_BY_DEVICE = {"cuda": _ON_DEVICE, "webgpu": _ON_DEVICE}
+TARGETS = ("cpu", "cuda", "directml", "webgpu")
 
 
 @dataclass(frozen=True)
@@ -431,7 +432,7 @@ FAMILIES = (
            {**_QWEN2_CONFIG, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
             "attention_bias": False, "head_dim": 32, "max_position_embeddings": 40960,
             "max_window_layers": 28, "rope_scaling": None, "sliding_window": None},
-           _QWEN3, tokenizer_class="Qwen2Tokenizer", results={"cuda": _ON_DEVICE},
+           _QWEN3, tokenizer_class="Qwen2Tokenizer", results=_BY_DEVICE,
            generation={"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}),
     Family("DeepSeek-R1-Distill-Qwen", "nfc",
            Tokens(("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>",
@@ -455,7 +456,7 @@ FAMILIES = (
             "max_position_embeddings": 32768, "query_pre_attn_scalar": 32,
             "rope_local_base_freq": 10000, "rope_scaling": None, "rope_theta": 1000000,
             "sliding_window": 512, "sliding_window_pattern": 6, "num_hidden_layers": 6},
-           _GEMMA, tokenizer_class="GemmaTokenizer", results={"cuda": _ON_DEVICE}),
+           _GEMMA, tokenizer_class="GemmaTokenizer", results=_BY_DEVICE),
     Family("Mistral v0.1", "llama",
            Tokens(_LLAMA_TOKENS, eos="</s>", bos="<s>", unk="<unk>", adds_bos=True),
            _MISTRAL_CONFIG, _MISTRAL, tokenizer_class="LlamaTokenizer", shards=True),
@@ -546,7 +547,7 @@ FAMILIES = (
             "max_position_embeddings": 128000, "norm_eps": 1e-05, "num_heads": 4,
             "rope_theta": 1000000.0, "theta": 1000000.0},
            _LFM2, template_file=True,
-           results={"cuda": _ON_DEVICE, "directml": refused("cannot build Lfm2ForCausalLM")}),
+           results={**_BY_DEVICE, "directml": refused("cannot build Lfm2ForCausalLM")}),
 )  # fmt: skip
 """One of each family."""
 

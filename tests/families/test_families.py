@@ -29,7 +29,7 @@ USUAL = {
 CHAT = [{"role": "user", "content": "who is behind me"}]
 INT4 = 0.5
 """Relative error of logits that a wrong graph exceeds, and int4 does not."""
-EXPORTED = {"cpu": 1e-4, "cuda": 0.02, "directml": 0.02}
+EXPORTED = {"cpu": 1e-4, "cuda": 0.02, "directml": 0.02, "webgpu": 0.02}
 """Relative error of the logits of a float export: in fp32 nothing is rounded."""
 DECIDING = {"logits_error", "mean_kl", "run_share"}
 """Verdicts that compare the artifact's logits, and its export's, with the model's, and with those

@@ -233,7 +233,8 @@ def test_a_whole_build_shows_what_was_chosen_and_can_be_pinned(
     checked = quern("check", str(tmp_path / "dist" / "small" / "cpu"))
     assert checked.code == 0, checked.stdout + checked.stderr
 
-    # The table that the report ends with gives the same bytes, with the steps that were made.
+    # The target's table that the report ends with gives the same bytes, with the steps that were
+    # made.
     artifact = tmp_path / "dist" / "small" / "cpu" / "model" / "model.onnx.data"
     chosen = artifact.read_bytes()
     (tune,) = (step for step in report["passes"] if step["name"] == "tune")
@@ -243,7 +244,8 @@ def test_a_whole_build_shows_what_was_chosen_and_can_be_pinned(
     for name in left_out:
         text = text.replace(f"[passes.{name}]\n", "")
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in pinned.items())
-    project.config.write_text(text.replace(BARE, f"[passes.model_builder]\n{lines}\n"))
+    tables = f"[passes.model_builder]\n\n[targets.cpu.passes.model_builder]\n{lines}\n"
+    project.config.write_text(text.replace(BARE, tables))
     ran = quern("build", *options)
     assert ran.code == 0, ran.stdout + ran.stderr
     assert artifact.read_bytes() == chosen
