@@ -296,7 +296,8 @@ class ModelBuilderParams(Frozen):
             raise ValueError("embedding: with bf16_io it stays in floats; leave it out")
         if self.embedding_bits is not None and self.execution_provider == "dml":
             raise ValueError(
-                "DirectML has no kernel for a quantized embedding; leave out embedding and Gather"
+                "embedding: DirectML has no kernel for a quantized one; leave it and Gather out, "
+                "or set them below [targets.NAME] of the others"
             )
         if self.bf16_io and self.precision not in _QUANTIZED:
             raise ValueError(f"bf16_io: precision {self.precision} decides the type of the inputs")

@@ -16,6 +16,15 @@ from pipeline.weights.files import tensors_of
 from pipeline.weights.integers import IntegerCheckpoint
 
 
+def chosen_names(integers: Path) -> frozenset[str]:
+    """Return the names of the weights in the folder ``integers`` that are integers.
+
+    Raises ``ValueError`` or ``OSError`` if it cannot be read.
+    """
+    with IntegerCheckpoint(Checkpoint(integers).config, tensors_of(integers)) as chosen:
+        return frozenset(chosen.names)
+
+
 def integer_differences(
     model: OnnxModel, checkpoint: Path, integers: Path
 ) -> tuple[int, list[str]]:

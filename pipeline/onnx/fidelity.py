@@ -26,15 +26,21 @@ _CHUNK = 1 << 22
 class Fidelity:
     """The difference between a matrix ``G`` of the graph, dequantized, and the checkpoint's ``C``.
 
-    If ``C`` is zero, ``scale`` is 1, and ``error`` is 0 if ``G`` is zero too, else infinite.
+    If ``C`` is zero, both scales are 1, and ``error`` is 0 if ``G`` is zero too, else infinite.
     """
 
     layer: str
+    tensor: str
+    """Name of ``C`` in the checkpoint."""
     bits: int
     """Width of the graph's weights."""
     scale: float
     """``<G, C> / <C, C>``, the slope of a linear regression through the origin: 1 except for
     rounding, 2 if ``G`` is twice as large, 0 if the matrices are unrelated."""
+    inverse_scale: float
+    """``<G, G> / <G, C>``, the inverse of the slope the other way round; infinite if they are
+    unrelated. Whichever of the matrices has the errors, the scale is one of both, and if both have
+    some, it is between them (Frisch, Statistical Confluence Analysis, 1934)."""
     error: float
     """``|G - C| / |C|``, Frobenius norms."""
 
@@ -76,17 +82,21 @@ def compare(
 def _fidelity(matrix: Matrix, origin: Origin, tensors: _Tensors) -> Fidelity:
     import numpy as np
 
-    product = norm = difference = 0.0
+    product = norm = ours_norm = difference = 0.0
     for first, count in _chunks(origin.count, matrix.shape[1]):
         ours = matrix.rows(origin.first + first, count)
         theirs = tensors.rows(origin.tensor, origin.tensor_first + first, count)
         product += float(np.vdot(ours, theirs))
         norm += float(np.vdot(theirs, theirs))
+        ours_norm += float(np.vdot(ours, ours))
         ours = ours - theirs
         difference += float(np.vdot(ours, ours))
+    names = (origin.layer, origin.tensor)
     if not norm:
-        return Fidelity(origin.layer, matrix.bits, 1.0, 0.0 if not difference else float("inf"))
-    return Fidelity(origin.layer, matrix.bits, product / norm, (difference / norm) ** 0.5)
+        error = 0.0 if not difference else float("inf")
+        return Fidelity(*names, matrix.bits, 1.0, 1.0, error)
+    inverse = ours_norm / product if product else float("inf")
+    return Fidelity(*names, matrix.bits, product / norm, inverse, (difference / norm) ** 0.5)
 
 
 def _chunks(rows: int, columns: int) -> Iterator[tuple[int, int]]:

@@ -140,6 +140,8 @@ def planted(built: Path, work: Path, fault: str) -> Path:
     elif fault == "scale":
         scales = changed[f"{layer}.scales"]
         scales[0, 0] = np.nextafter(scales[0, 0], np.float16(np.inf))
+    elif fault == "larger":
+        changed[f"{layer}.scales"] *= np.float16(1.1)
     elif fault == "integer":
         changed[f"{layer}.qweight"][0, 0] ^= 1
     else:
@@ -168,6 +170,20 @@ def test_an_artifact_of_other_integers_is_found(
     failed = plans.failed_verdicts(work, "quantization")
     assert set(failed) == {"chosen_integers"}
     assert "layer 0 q_proj: " in failed["chosen_integers"].detail
+
+
+@pytest.mark.parametrize("built", ["zero points"], indirect=True)
+def test_a_pass_that_scales_a_matrix_wrongly_is_found(
+    built: Path, toolchain_python: Path, material: Path, tmp_path: Path
+) -> None:
+    work = planted(built, tmp_path / "work", "larger")
+    shutil.rmtree(work / "model_builder")
+    again = [building({"algorithm": "k_quant"}), checks()[3]]
+    plans.must_run(toolchain_python, work, material, again)
+    failed = plans.failed_verdicts(work, "quantization")
+    assert set(failed) == {"layer_scales"}
+    assert "layer 0 q_proj is 1." in failed["layer_scales"].detail
+    assert "layer 1" not in failed["layer_scales"].detail
 
 
 @pytest.mark.slow  # the tiny model above has joined projections, which the builder splits

@@ -108,10 +108,10 @@ def benchmarks() -> dict[str, str]:
     blocks = text.split("@nox.session")[1:]
     found = {}
     for block in blocks:
-        module = re.search(r'module="(tests\.benchmarks[\w.]*)"', block)
+        module = re.search(r'(?:module="tests\.benchmarks\.|benchmark\(session, ")([\w.]+)"', block)
         name = re.search(r'\(name="([\w-]+)"\)', block) or re.search(r"def (\w+)\(", block)
         if module and name:
-            found[name[1]] = module[1]
+            found[name[1]] = f"tests.benchmarks.{module[1]}"
     return found
 
 
