@@ -92,8 +92,9 @@ def test_a_factor_in_one_place_only_is_found(
     tensors = load_file(file)
     before = load_file(material / "checkpoint" / "model.safetensors")
     name = f"model.layers.1.{part}.weight"
-    rows = np.flatnonzero((tensors[name] != before[name]).reshape(len(before[name]), -1).any(1))
-    tensors[name][rows[-1]] = before[name][rows[-1]]  # one of the last rows is up_proj's
+    changed = np.abs(tensors[name] - before[name]).reshape(len(before[name]), -1)
+    row = int(changed.max(1).argmax())  # others are scaled by less than the limit sees
+    tensors[name][row] = before[name][row]
     save_file(tensors, file, {"format": "pt"})
     reference, _, check = proofs()
     plans.must_run(toolchain_python, work, material, [reference, check])
