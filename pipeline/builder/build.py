@@ -19,6 +19,7 @@ from pipeline.builder.options import (
     resolve,
 )
 from pipeline.builder.params import ModelBuilderParams
+from pipeline.builder.remedies import CHOSEN
 from pipeline.builder.supported import shape_problems
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter
@@ -71,6 +72,7 @@ def build(
     mode, end_ids = build_with(call, report)
     return {
         **recorded_as(params, options),
+        CHOSEN: integers is not None,
         "weights": str(mode),
         "eos_token_ids": list(end_ids),
         "foundry_template": foundry_template(load_artifact_tokenizer(out_dir)),

@@ -8,7 +8,10 @@ from pydantic import JsonValue
 
 from pipeline.contract.result import Verdict
 
+CHOSEN = "integers_chosen"
+"""Key of an artifact's metrics: whether a pass chose its integers by what the model reads."""
 _EXACT_BLOCKS = 32
+_GPTQ = "[passes.gptq] before [passes.model_builder] (no more bytes, minutes of time)"
 _LOSSES = ("accuracy_loss", "paired_test", "perplexity_increase")
 """The verdicts on what quantization has cost."""
 
@@ -21,7 +24,11 @@ def with_remedies(
     ``built`` are the parameters of the build.
     """
     tries = ", ".join(remedies(built))
-    advice = f"; in [passes.model_builder], cheapest first, try {tries}"
+    first = "cheapest first, try"
+    if built.get(CHOSEN):
+        advice = f"; in [passes.model_builder], {first} {tries}"
+    else:
+        advice = f"; {first} {_GPTQ}, then in it {tries}"
     return tuple(
         verdict.model_copy(update={"detail": f"{verdict.detail}{advice}"})
         if tries and verdict.status == "failed" and verdict.name in _LOSSES

@@ -89,7 +89,7 @@ def _on_quantization(loaded: LoadedConfig, target: str) -> Iterator[str]:
         if params.algorithm == "k_quant":
             yield (
                 f"{name}: int4 by algorithm k_quant, which keeps the answers of small models; "
-                "'default' is 2 % smaller and a tenth faster, and cost one of them 11 points"
+                "'default' is 2 % smaller and a tenth faster, and cost one of them 4 points more"
             )
 
 

@@ -64,12 +64,13 @@ are logarithmic both ways. Memory is in MB of 10^6 bytes.
 
 Every section is what one command measured: its first line names the command, the day, the machine
 and the commit. `./nox -s bench-peers` makes the files of every peer from the same model: Quern's
-int4 artifact as `[passes.model_builder]` makes it by default, and as `[passes.tune]` chooses it for
-this machine among blocks of 32, 64 and 128 weights; that of the plain model builder of ONNX Runtime
-GenAI with its defaults, which Olive calls as well; llama.cpp's files of the types `Q4_0` and
-`Q4_K_M`, quantized and asked by the library that node-llama-cpp ships; and OpenVINO's, exported by
-optimum-intel with `--weight-format int4 --group-size-fallback adjust`. All are asked the same token
-ids, greedily, for exactly as many tokens. Each is left at its defaults but for the number of
+int4 artifact as `[passes.model_builder]` makes it by default, as `[passes.tune]` chooses it for
+this machine by speed alone among blocks of 32, 64 and 128 weights, and, of the real model, as
+`[passes.gptq]` rounds it, with the output layer in int8; that of the plain model builder of ONNX
+Runtime GenAI with its defaults, which Olive calls as well; llama.cpp's files of the types `Q4_0`
+and `Q4_K_M`, quantized and asked by the library that node-llama-cpp ships; and OpenVINO's, exported
+by optimum-intel with `--weight-format int4 --group-size-fallback adjust`. All are asked the same
+token ids, greedily, for exactly as many tokens. Each is left at its defaults but for the number of
 threads: Quern's is all cores, the plain builder's half of them.
 
 The weights of the large model are random: its speed, size and memory mean something, and what it
@@ -81,6 +82,12 @@ Where others are ahead, this is why, and what ONNX Runtime would have to change:
   prompt, llama.cpp for the last alone. `prune_lm_head = true` of `[passes.model_builder]` does the
   same, and takes away what checks read texts by; a graph that is told at run time which tokens'
   logits are wanted would do both.
+- Prompts on a CPU with AMX: OpenVINO multiplies with its tiles; ONNX Runtime has kernels for them,
+  but not for `MatMulNBits`.
+- Tokens of a small model: by ONNX Runtime's own profile, four fifths of the time of one are in
+  `MatMulNBits`. Its kernel for one row reads a scale in fp32 and a zero point for each 32 weights;
+  `Q4_0` has no zero points, scales in half precision, and eight rows side by side. Blocks of 128
+  without zero points, as `tune` may choose, are a fifth faster, and lose quality.
 - Size: scales of int4 blocks are in fp32 beside activations in fp32, in llama.cpp in half
   precision; `MatMulNBits` would have to take such scales beside fp32 on a CPU.
 - Perplexity of models that tie their embedding: the model builder shares one int4 matrix between

@@ -112,6 +112,7 @@ def test_every_proof_holds(built: Path) -> None:
     verdicts = {v.name: v for v in (*rebuild.verdicts, *quantization.verdicts)}
     assert {v.status for v in verdicts.values()} == {"passed"}, verdicts
     assert verdicts["chosen_integers"].detail.startswith("8 weights are those that were chosen")
+    assert plans.result(built, "model_builder").metrics["integers_chosen"] is True
 
 
 def test_products_change_less_than_by_rounding_each_weight(built: Path) -> None:

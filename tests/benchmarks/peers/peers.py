@@ -33,7 +33,7 @@ algorithm = ["{algorithm}"]
 """
 """It takes a few minutes. No limit holds the choice: what it costs stands beside it."""
 _ROUNDED = """\
-[data]
+[data.stories]
 path = {path}
 template = "{{text}}"
 split = {{ eval = 0, validation = 0 }}

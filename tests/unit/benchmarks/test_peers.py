@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from targets.config.load import load_config
 from targets.errors import EnvironmentUnable, QuernError
+from targets.target import load_target
 from tests.benchmarks import pages
 from tests.benchmarks.peers import __main__ as bench
-from tests.benchmarks.peers import llama_package
+from tests.benchmarks.peers import llama_package, peers
 from tests.benchmarks.peers.making import kept, last_line, run_measured
 from tests.benchmarks.peers.peers import OURS, PEERS, Peer
 from tests.benchmarks.peers.programs import libllama
@@ -19,6 +21,7 @@ from tests.benchmarks.peers.programs.answering import Answered, Asked, Question,
 from tests.benchmarks.peers.rounds import Process, _perplexity_ratio, speed_rows
 from tests.benchmarks.peers.subjects import FEW, LONG, MANY, SHORT, Subject
 from tests.benchmarks.scale.world import World
+from tests.support.checkpoints import checkpoint
 
 
 def answer(prompt: float, token: float, new: int) -> list[float]:
@@ -182,6 +185,30 @@ def test_structures_are_as_large_as_those_of_the_header(
     structure: type[ctypes.Structure], size: int
 ) -> None:
     assert ctypes.sizeof(structure) == size
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_what_quern_builds_for_it_is_asked_in_valid_configs(
+    world: World, monkeypatch: pytest.MonkeyPatch, real: bool
+) -> None:
+    source = world.scratch / "model"
+    source.mkdir()
+    checkpoint(source, {"lm_head.weight": [32, 32]}, model_type="llama")
+    (source / "tokenizer.json").write_text("{}", "utf-8")
+    subject = Subject("x", "X", source, Path(), Path(), [], real)
+    read: list[str] = []
+
+    def only_read(targets: list[str], _: Path, __: Path, config: Path) -> None:
+        load_config(config, [load_target(name) for name in targets])
+        read.append(config.stem)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(peers, "built", only_read)
+    for name, make in peers.peers_of(subject).items():
+        if name.startswith(OURS):
+            with pytest.raises(QuernError, match="exit code 0"):
+                make(world, subject)
+    assert read == ["x-untuned", "x-tuned", *["x-rounded"] * real]
 
 
 def test_every_peer_of_the_issue_is_there() -> None:

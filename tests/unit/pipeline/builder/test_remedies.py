@@ -50,8 +50,12 @@ def test_only_a_failed_verdict_on_what_was_lost_gets_advice() -> None:
     built: dict[str, JsonValue] = {"precision": "int4", "algorithm": "default", "block_size": 32}
     advised, *rest = with_remedies((lost, *others), built)
     assert advised.detail.startswith(
-        "0.9 before, 0.8 after; in [passes.model_builder], cheapest first, try "
-        'algorithm = "k_quant" (2 % more bytes), '
+        "0.9 before, 0.8 after; cheapest first, try [passes.gptq] before [passes.model_builder] "
+        '(no more bytes, minutes of time), then in it algorithm = "k_quant" (2 % more bytes), '
+    )
+    (chosen,) = with_remedies((lost,), {**built, "integers_chosen": True})
+    assert chosen.detail.startswith(
+        "0.9 before, 0.8 after; in [passes.model_builder], cheapest first, try algorithm = "
     )
     assert tuple(rest) == others
     assert with_remedies((lost,), {"precision": "int8"}) == (lost,)
