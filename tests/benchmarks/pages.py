@@ -92,7 +92,8 @@ Where others are ahead, this is why, and what ONNX Runtime would have to change:
   precision; `MatMulNBits` would have to take such scales beside fp32 on a CPU.
 - Perplexity of models that tie their embedding: the model builder shares one int4 matrix between
   embedding and output layer, while llama.cpp keeps that one in eight bits, and OpenVINO too.
-  `algorithm = "k_quant_last"` keeps it in int8 as well. `Q4_K_M` has more bits for other matrices:
+  `algorithm = "k_quant_last"` keeps it in int8 as well, and with `[passes.gptq]` before it is the
+  closest of all but the given file. `Q4_K_M` has more bits for other matrices:
   most of SmolLM2's are in five, since their rows do not fill blocks of 256.
 - Keys and values: in fp32, in llama.cpp in half precision, in OpenVINO in eight bits.
 """,
