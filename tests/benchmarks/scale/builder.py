@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.builder.options import requested_options, resolve
+from pipeline.builder.options import required_options, requested_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from targets.target import load_target
 from tests.benchmarks.pages import Row, Section
@@ -94,7 +94,9 @@ def _spelled_out(model: Path, folder: Path) -> Path:
 
 def _plain(world: World, model: Path, out: Path, target: str) -> Cost:
     params = _params(target)
-    options = resolve(requested_options(params), load_target(TOOLCHAINS[target]).builder_options())
+    config = json.loads((model / CONFIG).read_text("utf-8"))
+    known = load_target(TOOLCHAINS[target]).builder_options()
+    options = resolve({**required_options(config, known), **requested_options(params)}, known)
     return world.run(
         *("plain.builder", model, out, params.precision, params.execution_provider),
         *(f"{name}={value}" for name, value in options.items()),
