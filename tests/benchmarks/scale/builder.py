@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.builder.options import required_options, requested_options, resolve
+from pipeline.builder.options import requested_options, required_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from targets.target import load_target
 from tests.benchmarks.pages import Row, Section
