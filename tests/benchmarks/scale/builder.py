@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.builder.options import required_options, requested_options, resolve
+from pipeline.builder.options import requested_options, required_options, resolve
 from pipeline.builder.params import ModelBuilderParams
 from targets.target import load_target
 from tests.benchmarks.pages import Row, Section
@@ -23,7 +23,6 @@ TOOLCHAINS: Mapping[str, str] = {"cpu": "cpu", "cuda": "cpu", "directml": "direc
 """By target, the toolchain that builds here: that of cuda has the same model builder as that of
 cpu, and several GB of libraries that building does not use."""
 FILES = ("model.onnx", "model.onnx.data")
-CONFIG = "config.json"
 
 _HOW = """\
 int4 with Quern's defaults, but for an embedding in floats, as the plain builder leaves it. Quern:
@@ -31,9 +30,9 @@ the pass `model_builder` in a container that may use 3 GiB of memory and no swap
 `memswap_limit` of the engine: what `[resources] memory` in a config does). Its peak is the
 report's, with that of the largest process that the pass started, so that shared pages can count
 twice. Plain: `create_model` of onnxruntime_genai with the same options and all memory of the
-machine; told which layers have a window, and with cosines and sines that are the same on every CPU,
-as in Quern's pass, without which the rotary tables differ in the last bit. The artifact for cuda is
-built with the wheels of the cpu toolchain, whose model builder is the same."""
+machine; with cosines and sines that are the same on every CPU, as in Quern's pass, without which
+the rotary tables differ in the last bit. The artifact for cuda is built with the wheels of the cpu
+toolchain, whose model builder is the same."""
 
 
 def measure(world: World) -> Section:
@@ -64,7 +63,7 @@ def _rows(world: World, name: str, model: Path) -> Iterator[Row]:
             if large and not world.thorough:
                 return
             out = folder / "plain"
-            plain = _plain(world, _spelled_out(model, folder / "spelled-out"), out, target)
+            plain = _plain(world, model, out, target)
             what = f"{name}, {target}"
             yield time_row(f"{what}, plain", plain)
             yield peak_row(f"{what}, plain", plain)
@@ -79,22 +78,9 @@ def _params(target: str) -> ModelBuilderParams:
     return ModelBuilderParams.model_validate(table)
 
 
-def _spelled_out(model: Path, folder: Path) -> Path:
-    """Return ``model`` with what the plain builder alone does not know: that all its layers have a
-    window. Its other files are links."""
-    folder.mkdir(exist_ok=True)
-    for file in model.iterdir():
-        if file.name != CONFIG and not (folder / file.name).exists():
-            (folder / file.name).symlink_to(file)
-    config = json.loads((model / CONFIG).read_text("utf-8"))
-    config["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
-    (folder / CONFIG).write_text(json.dumps(config), "utf-8")
-    return folder
-
-
 def _plain(world: World, model: Path, out: Path, target: str) -> Cost:
     params = _params(target)
-    config = json.loads((model / CONFIG).read_text("utf-8"))
+    config = json.loads((model / "config.json").read_text("utf-8"))
     known = load_target(TOOLCHAINS[target]).builder_options()
     options = resolve({**required_options(config, known), **requested_options(params)}, known)
     return world.run(
