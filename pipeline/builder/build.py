@@ -12,6 +12,7 @@ from pipeline.builder.call import BuilderCall, create
 from pipeline.builder.finish import finish
 from pipeline.builder.foundry_template import foundry_template
 from pipeline.builder.options import (
+    CHOSEN,
     OPTIONS,
     known_options,
     requested_options,
@@ -19,7 +20,6 @@ from pipeline.builder.options import (
     resolve,
 )
 from pipeline.builder.params import ModelBuilderParams
-from pipeline.builder.remedies import CHOSEN
 from pipeline.builder.supported import shape_problems
 from pipeline.contract.errors import StepError
 from pipeline.contract.step import Reporter

@@ -20,6 +20,8 @@ from pipeline.contract.errors import StepError
 
 OPTIONS = "builder_options"
 """Metric of an artifact with the options that the builder was given."""
+CHOSEN = "integers_chosen"
+"""Metric of an artifact: whether a pass chose its integers by what the model reads."""
 
 _TABLES = frozenset({"extra_options", "kv_pairs"})
 """Names of the dictionaries in which the builder passes its options."""

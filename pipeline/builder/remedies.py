@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
+from pipeline.builder.options import CHOSEN
 from pipeline.contract.result import Verdict
 
-CHOSEN = "integers_chosen"
-"""Key of an artifact's metrics: whether a pass chose its integers by what the model reads."""
 _EXACT_BLOCKS = 32
 _GPTQ = "[passes.gptq] before [passes.model_builder] (no more bytes, minutes of time)"
 _LOSSES = ("accuracy_loss", "paired_test", "perplexity_increase")

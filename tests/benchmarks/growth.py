@@ -186,7 +186,7 @@ PARTS: Mapping[str, Part] = {
     "weights": Part(
         "Weights",
         "weights",
-        "The pass `model_builder`, int4 with the defaults for cpu, in a container, whose start and "
+        "The pass `model_builder`, int4 as the target cpu has it, in a container, whose start and "
         "end count: of the shipped small model, and of ever more layers of Phi-3-mini's shape.",
         _weights,
     ),

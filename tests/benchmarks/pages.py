@@ -64,14 +64,14 @@ are logarithmic both ways. Memory is in MB of 10^6 bytes.
 
 Every section is what one command measured: its first line names the command, the day, the machine
 and the commit. `./nox -s bench-peers` makes the files of every peer from the same model: Quern's
-int4 artifact as `[passes.model_builder]` makes it by default, as `[passes.tune]` chooses it for
-this machine by speed alone among blocks of 32, 64 and 128 weights, and, of the real model, as
-`[passes.gptq]` rounds it, with the output layer in int8; that of the plain model builder of ONNX
-Runtime GenAI with its defaults, which Olive calls as well; llama.cpp's files of the types `Q4_0`
-and `Q4_K_M`, quantized and asked by the library that node-llama-cpp ships; and OpenVINO's, exported
-by optimum-intel with `--weight-format int4 --group-size-fallback adjust`. All are asked the same
-token ids, greedily, for exactly as many tokens. Each is left at its defaults but for the number of
-threads: Quern's is all cores, the plain builder's half of them.
+int4 artifact as `[passes.model_builder]` makes it without further keys, as `[passes.tune]` chooses
+it for this machine by speed alone among blocks of 32, 64 and 128 weights, and, of the real model,
+as `[passes.gptq]` rounds it, with the output layer in int8; that of the plain model builder of ONNX
+Runtime GenAI without options, which Olive calls as well; llama.cpp's files of the types `Q4_0` and
+`Q4_K_M`, quantized and asked by the library that node-llama-cpp ships; and OpenVINO's, of
+`optimum-cli export openvino --weight-format int4 --group-size-fallback adjust`. All are asked the
+same token ids, greedily, for exactly as many tokens. Each is left at its defaults but for the
+number of threads: Quern's is all cores, the plain builder's half of them.
 
 The weights of the large model are random: its speed, size and memory mean something, and what it
 says does not, so that there is no perplexity.

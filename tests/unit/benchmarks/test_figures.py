@@ -23,10 +23,10 @@ from targets.bench.significance import MEMORY_NOISE, SMALLEST_RATIO, WIDEST_RATI
 from targets.cli.options import PROJECT
 from targets.target import load_target, target_names
 from tests.benchmarks import pages
-from tests.benchmarks.pages import MEASURED, SCALE, Row, Section
+from tests.benchmarks.pages import GROWTH, MEASURED, PEERS, SCALE, Row, Section
 from tests.support.clones import commit_all
 
-MADE = (MEASURED, SCALE)
+MADE = (MEASURED, SCALE, GROWTH, PEERS)
 # The reference of keys is made from the code: what stands there are values that it defines.
 WRITTEN = [
     page
@@ -46,7 +46,7 @@ FIGURE = re.compile(
 )
 # Another test holds these to the code.
 MARKED = re.compile(r"\d[\d,.]*<!-- default: [^>]+ -->")
-PLACE = re.compile(r"\]\((?:docs/)?(?:measured|scale)\.md(?:#[\w-]+)?\)")
+PLACE = re.compile(r"\]\((?:docs/)?(?:measured|scale|growth|peers)\.md(?:#[\w-]+)?\)")
 
 
 def defined() -> set[str]:

@@ -136,7 +136,7 @@ def test_versions_that_pages_name_are_locked() -> None:
     named = {
         pair
         for page in pages()
-        if page.path.name not in ("measured.md", "scale.md")
+        if page.path.name not in ("measured.md", "scale.md", "growth.md", "peers.md")
         for pair in re.findall(r"(onnxruntime[\w-]*)(?:==| )(\d+\.[\d.]*\d)", page.text)
     }
     assert len(named) >= 4
